@@ -1,7 +1,8 @@
-//! Compares the placements of tenants in one run: a read, the first use of a tenant, provisioning, migrations, and the
-//! memory of a connection that serves many schemas.
+//! Compares the placements of tenants in one run: a read, the first use of a tenant, provisioning, migrations, a move, and
+//! the memory of a connection that serves many schemas.
 //!
-//! Runs on SQLite, and on PostgreSQL if `TEST_POSTGRES_URL` is set. `PLACES` sets the number of tenants, 100 without it.
+//! Runs on SQLite, and on PostgreSQL if `TEST_POSTGRES_URL` is set. `PLACES` sets the number of tenants, 100 without it,
+//! and `MOVED` the number of rows of the tenant that is moved, 100,000 without it.
 //!
 //! PostgreSQL keeps what it knows about each table in the memory of each connection, and frees it when the connection
 //! ends. So the memory of a connection grows with the schemas that it served, until `max_lifetime` of the pool (30
@@ -16,15 +17,17 @@ mod place_fixture;
 
 use std::fs;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use common::{TestBackend, id_text};
 use futures_util::future::LocalBoxFuture;
 use futures_util::{FutureExt, StreamExt};
-use place_fixture::{App, Project, TestPlaces};
+use place_fixture::{App, Project, TestPlaces, migrator};
 use sqlx::pool::PoolOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Pool, Postgres, Sqlite};
-use tenancy::placement::{ConnectionLimits, Provisioner};
+use tenancy::context::Actor;
+use tenancy::operations::TenantData;
+use tenancy::placement::{ConnectionLimits, PostgresPlaces, Provisioner};
 use tenancy::tenant::{NewTenant, Placement, PlacementName, Tenant};
 use tenancy::{TenantContext, TenantDb, TenantScoped};
 use tokio::runtime::Runtime;
@@ -41,6 +44,11 @@ const TURN: u32 = 10;
 
 fn count() -> usize {
     std::env::var("PLACES").map_or(100, |n| n.parse().expect("a number"))
+}
+
+/// How many rows the tenant has that is moved.
+fn moved_rows() -> i64 {
+    std::env::var("MOVED").map_or(100_000, |n| n.parse().expect("a number"))
 }
 
 /// The application's migrations: ten tables.
@@ -275,6 +283,73 @@ fn postgres(runtime: &Runtime) {
     runtime.block_on(async { drop(bench) });
 }
 
+/// Moves a tenant with many rows. Nobody writes meanwhile, so the time of the fence is that of two comparisons.
+///
+/// The measure is a plain copy: the rows are inserted into another table of the same database by one statement.
+async fn moves<DB: TestPlaces + TenantData>(
+    pool: &Pool<DB>,
+    provisioner: &Provisioner<DB>,
+    acme: &Tenant,
+    (rows, begin): (&str, &str),
+    targets: &[(&str, Placement)],
+) {
+    let tenant = if DB::kinds().len() == 1 {
+        format!("X'{}'", acme.id().to_string().replace('-', ""))
+    } else {
+        format!("'{}'", acme.id())
+    };
+    let fill = rows.replace("TENANT", &tenant).replace("COUNT", &moved_rows().to_string());
+    DB::raw(pool, &format!("{begin}; {fill}; COMMIT")).await.unwrap();
+    let create = DB::PROJECTS.replace("projects", "copied");
+    DB::raw(pool, &create).await.unwrap();
+    let start = Instant::now();
+    let copy =
+        format!("{begin}; INSERT INTO copied SELECT * FROM projects WHERE tenant_id = {tenant}; COMMIT");
+    DB::raw(pool, &copy).await.unwrap();
+    let plain = micros(start) / 1e3;
+    DB::raw(pool, "DROP TABLE copied").await.unwrap();
+    line(&format!("\n{}, a tenant with {} rows moves", DB::NAME, moved_rows()));
+    line(&format!("  {:<32} {plain:>8.1} ms", "plain copy in one database"));
+    for (name, target) in targets {
+        let start = Instant::now();
+        let movement = provisioner.move_to(acme.id(), target.clone(), &Actor::user("ada"));
+        let report = movement.grace(Duration::ZERO).run(|_| {}).await.unwrap();
+        let (all, refused) = (micros(start) / 1e3, report.fenced_ms);
+        let ratio = all / plain;
+        line(&format!("  {name:<32} {all:>8.1} ms  x{ratio:.1}, refused for {refused} ms"));
+    }
+}
+
+async fn moves_on_sqlite() {
+    let mut app = App::<Sqlite>::new().await;
+    let provisioner = app.provisioner(&[Sqlite::PROJECTS]);
+    let acme = app.create(&provisioner, "acme", |new| new).await.unwrap();
+    let rows = "WITH RECURSIVE n (n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM n WHERE n < COUNT) \
+        INSERT INTO projects SELECT TENANT, n, 'the name of project ' || n FROM n";
+    let targets =
+        [("to a file", Placement::database_of(acme.id())), ("to the shared tables", Placement::Shared)];
+    moves(&app.pool, &provisioner, &acme, (rows, "BEGIN"), &targets).await;
+}
+
+async fn moves_on_postgres() {
+    let mut app = App::<Postgres>::new().await;
+    let owner = (*app.pool.connect_options()).clone();
+    let places = PostgresPlaces::new(owner.clone()).runtime_role(owner.get_username());
+    let provisioner = Provisioner::new(app.store.clone(), places, migrator(&[Postgres::PROJECTS]));
+    let acme = app.create(&provisioner, "acme", |new| new).await.unwrap();
+    let rows =
+        "INSERT INTO projects SELECT TENANT, n, 'the name of project ' || n FROM generate_series(2, COUNT) n";
+    let database = Placement::database_of(acme.id());
+    app.forget(&database);
+    let targets = [
+        ("to a schema", Placement::schema_of(acme.id())),
+        ("to a database", database),
+        ("to the shared tables", Placement::Shared),
+    ];
+    let begin = format!("BEGIN; SET LOCAL app.tenant_id = '{}'", acme.id());
+    moves(&app.pool, &provisioner, &acme, (rows, &begin), &targets).await;
+}
+
 /// The private memory of one connection that reads every table of one schema after the other, and what grows with the
 /// schemas: the catalogue, and the time to start.
 async fn memory(bench: &Bench<Postgres>, schemas: &[Arc<Tenant>]) {
@@ -329,8 +404,13 @@ fn main() {
         return;
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(moves_on_sqlite());
+    let on_postgres = std::env::var_os("TEST_POSTGRES_URL").is_some();
+    if on_postgres {
+        runtime.block_on(moves_on_postgres());
+    }
     sqlite(&runtime);
-    if std::env::var_os("TEST_POSTGRES_URL").is_some() {
+    if on_postgres {
         postgres(&runtime);
     }
 }

@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use super::deletion_hook::DeletionHook;
 use super::deletion_plan::{DeletionPlan, check_holds, plan_of};
-use super::erase::{delete_rows, in_table, unlink_rows};
+use super::erase::{delete_rows, unlink_rows};
 use super::fence;
+use super::observed::{self, Operation};
 use super::receipt::DeletionReceipt;
 use super::statement::count;
 use super::table::DataTable;
 use super::tenant_data::TenantData;
 use crate::context::{Actor, unknown_tenant};
 use crate::error::{Error, ErrorKind, Result};
-use crate::placement::Provisioner;
+use crate::placement::{Provisioner, TenantLock};
 use crate::tenant::{Placement, Slug, Tenant, TenantId, TenantStatus, TenantStore};
 
 /// Deletes a tenant with all of its data. [`Provisioner::deletion`] creates it.
@@ -101,7 +102,8 @@ impl<DB: TenantData> Deletion<DB> {
     ///
     /// # Errors
     /// [`ErrorKind::TenantUnknown`]; [`ErrorKind::Misconfigured`] if a hold names no table, or a table that refers to one
-    /// whose rows are deleted; [`ErrorKind::StoreUnavailable`].
+    /// whose rows are deleted; [`ErrorKind::Conflict`] if the place is another tenant's too;
+    /// [`ErrorKind::StoreUnavailable`].
     pub async fn plan(&self) -> Result<DeletionPlan> {
         let tenant = self.provisioner.store.by_id(&self.tenant).await?.ok_or_else(unknown_tenant)?;
         plan_of(&self.provisioner, &self.holds, self.hook_names(), &tenant).await
@@ -114,22 +116,23 @@ impl<DB: TenantData> Deletion<DB> {
     ///
     /// # Errors
     /// [`ErrorKind::TenantUnknown`]; [`ErrorKind::InvalidInput`] if the slug is not the tenant's;
-    /// [`ErrorKind::IllegalTransition`] if the tenant is open: suspend or deactivate it first; as [`plan`](Self::plan), and
-    /// what a hook returns. Repeat the deletion after an error.
+    /// [`ErrorKind::IllegalTransition`] if the tenant is open: suspend or deactivate it first; [`ErrorKind::Conflict`] if a
+    /// move of it is not finished; [`ErrorKind::Retryable`] if another process works on its data; as [`plan`](Self::plan),
+    /// and what a hook returns. Repeat the deletion after an error.
     pub async fn run(&self, confirm: &Slug) -> Result<DeletionReceipt> {
+        observed::operation(Operation::Delete, &self.tenant, None, Box::pin(self.delete(confirm))).await
+    }
+
+    async fn delete(&self, confirm: &Slug) -> Result<DeletionReceipt> {
         let store = &self.provisioner.store;
+        let mut lock = DB::lock_tenant(&self.provisioner.places, &self.tenant).await?;
         let Some(tenant) = store.by_id(&self.tenant).await? else {
             return self.ended(confirm).await;
         };
         if tenant.slug() != confirm {
             return Err(wrong_slug());
         }
-        if store.move_records().await?.iter().any(|record| record.tenant == self.tenant) {
-            return Err(Error::new(
-                ErrorKind::Conflict,
-                "a move of this tenant is not finished, so its rows are in two places; finish the move or roll it back first",
-            ));
-        }
+        self.provisioner.check_not_moving(&self.tenant).await?;
         // A mistake in the holds is found before anything changes.
         plan_of(&self.provisioner, &self.holds, self.hook_names(), &tenant).await?;
         let tenant = if tenant.status() == TenantStatus::Deleting {
@@ -150,12 +153,13 @@ impl<DB: TenantData> Deletion<DB> {
         receipt.holds.clone_from(&self.holds);
         receipt.tables.retain(|table, _| !self.holds.contains_key(table));
         self.record(&receipt).await?;
-        match self.delete_data(&tenant, &mut receipt).await {
+        match self.delete_data(&tenant, &mut lock, &mut receipt).await {
             // An earlier run has dropped the place, or nobody ever created it.
             Err(error) if error.kind() == ErrorKind::PlacementMissing && may_be_gone => {}
             deleted => deleted?,
         }
         let beside = self.delete_beside(&tenant, &mut receipt).await?;
+        lock.check().await?;
         receipt.ended_us = store.now_us();
         let own = Some(&self.holds).filter(|_| !beside);
         let receipt = store
@@ -203,7 +207,12 @@ impl<DB: TenantData> Deletion<DB> {
         self.provisioner.store.record_deletion(&self.tenant, &receipt.text()).await
     }
 
-    async fn delete_data(&self, tenant: &Tenant, receipt: &mut DeletionReceipt) -> Result<()> {
+    async fn delete_data(
+        &self,
+        tenant: &Tenant,
+        tenant_lock: &mut TenantLock,
+        receipt: &mut DeletionReceipt,
+    ) -> Result<()> {
         let placement = tenant.placement();
         // Neither a migration nor a move works on the place meanwhile.
         let lock = match placement {
@@ -239,7 +248,7 @@ impl<DB: TenantData> Deletion<DB> {
         for table in &deleted {
             let left = DB::read_number(&mut conn, count::<DB>(table, tenant.id()))
                 .await
-                .map_err(|e| in_table(table, &e))?;
+                .map_err(|e| table.failed("counted", &e))?;
             if left > 0 {
                 return Err(Error::new(
                     ErrorKind::Conflict,
@@ -256,11 +265,12 @@ impl<DB: TenantData> Deletion<DB> {
         }
         for table in tables.iter().filter(|table| !is_deleted(table)) {
             let rows = DB::read_number(&mut conn, count::<DB>(table, tenant.id())).await;
-            let rows = rows.map_err(|e| in_table(table, &e))?;
+            let rows = rows.map_err(|e| table.failed("counted", &e))?;
             receipt.tables.insert(table.name.clone(), u64::try_from(rows).unwrap_or(0));
         }
         self.record(receipt).await?;
         drop(conn);
+        tenant_lock.check().await?;
         self.provisioner.drop_place(placement, tenant.id()).await?;
         drop(lock);
         Ok(())

@@ -71,6 +71,10 @@ pub(super) async fn plan_of<DB: TenantData>(
     tenant: &Tenant,
 ) -> Result<DeletionPlan> {
     let places = &provisioner.places;
+    let drops = *tenant.placement() != Placement::Shared && holds.is_empty();
+    if let Some(why) = provisioner.other_tenant(tenant.placement(), tenant.id()).await?.filter(|_| drops) {
+        return Err(Error::new(ErrorKind::Conflict, why));
+    }
     let mut planned = Vec::new();
     match DB::connect_to(places, tenant.placement()).await {
         Ok(mut conn) => {
@@ -78,6 +82,16 @@ pub(super) async fn plan_of<DB: TenantData>(
             let tables = DB::data_tables(&mut conn, tenant.placement(), schema).await?;
             check_holds(&tables, holds)?;
             check_reach(&tables)?;
+            let dependents = DB::dependents(&mut conn, tenant.placement()).await?;
+            if let Some(dependent) = dependents.first().filter(|_| drops) {
+                return Err(Error::new(
+                    ErrorKind::Misconfigured,
+                    format!(
+                        "the {dependent} depends on the {}, and would be dropped with it; drop it before",
+                        tenant.placement()
+                    ),
+                ));
+            }
             DB::set_tenant(&mut conn, Some(tenant.id())).await?;
             DB::pass_fences(&mut conn).await?;
             for table in tables.iter().rev() {
@@ -94,7 +108,7 @@ pub(super) async fn plan_of<DB: TenantData>(
     Ok(DeletionPlan {
         slug: tenant.slug().clone(),
         placement: tenant.placement().clone(),
-        drops_place: *tenant.placement() != Placement::Shared && holds.is_empty(),
+        drops_place: drops,
         is_open: tenant.status() != TenantStatus::Deleting
             && !tenant.status().can_become(TenantStatus::Deleting),
         tables: planned,

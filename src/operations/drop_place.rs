@@ -11,24 +11,33 @@ const PAGE: u16 = 200;
 impl<DB: TenantData> Provisioner<DB> {
     /// Drops a schema, a database or a file, unless another tenant is in it as well.
     pub(super) async fn drop_place(&self, placement: &Placement, tenant: &TenantId) -> Result<()> {
+        match self.other_tenant(placement, tenant).await? {
+            Some(why) => Err(Error::new(ErrorKind::Conflict, why)),
+            None if *placement == Placement::Shared => Ok(()),
+            None => DB::drop_place(&self.places, placement).await,
+        }
+    }
+
+    /// Why a place may not be dropped: another tenant is in it.
+    pub(super) async fn other_tenant(
+        &self,
+        placement: &Placement,
+        tenant: &TenantId,
+    ) -> Result<Option<String>> {
         if *placement == Placement::Shared {
-            return Ok(());
+            return Ok(None);
         }
         let mut after = None;
         loop {
             let page = self.store.list(after.as_ref(), PAGE).await?;
-            let Some(last) = page.last() else { break };
+            let Some(last) = page.last() else { return Ok(None) };
             after = Some(last.id().clone());
             if let Some(other) = page.iter().find(|one| one.id() != tenant && one.placement() == placement) {
-                return Err(Error::new(
-                    ErrorKind::Conflict,
-                    format!(
-                        "the {placement} is the place of `{}` too, so it is not dropped; move one of them",
-                        other.slug()
-                    ),
-                ));
+                return Ok(Some(format!(
+                    "the {placement} is the place of `{}` too, so it is not dropped; move that tenant to another place first",
+                    other.slug()
+                )));
             }
         }
-        DB::drop_place(&self.places, placement).await
     }
 }

@@ -3,8 +3,7 @@
 use super::statement::{delete_all, delete_some, unlink};
 use super::table::DataTable;
 use super::tenant_data::TenantData;
-use crate::database::database_error;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::tenant::TenantId;
 
 /// How often the leaves of a table that refers to itself are deleted, before all rows are deleted by one statement.
@@ -23,7 +22,7 @@ pub(super) async fn unlink_rows<DB: TenantData>(
         let columns: Vec<&str> = link.columns.iter().map(|(child, _)| &**child).filter(nullable).collect();
         if !columns.is_empty() {
             let sql = unlink::<DB>(table, &columns, tenant);
-            DB::run(conn, sql, None).await.map_err(|e| in_table(table, &e))?;
+            DB::run(conn, sql, None).await.map_err(|e| table.failed("deleted", &e))?;
         }
     }
     Ok(())
@@ -61,7 +60,7 @@ pub(super) async fn delete<DB: TenantData>(
     sql: String,
     parameter: Option<&str>,
 ) -> Result<u64> {
-    let failed = |e: sqlx::Error| in_table(table, &e);
+    let failed = |e: sqlx::Error| table.failed("deleted", &e);
     DB::run(conn, DB::BEGIN.to_owned(), None).await.map_err(failed)?;
     let deleted = async {
         let allow = DB::ALLOW_DELETES.filter(|_| table.own);
@@ -78,11 +77,4 @@ pub(super) async fn delete<DB: TenantData>(
     let end = if deleted.is_ok() { "COMMIT" } else { "ROLLBACK" };
     DB::run(conn, end.to_owned(), None).await.map_err(failed)?;
     deleted.map_err(failed)
-}
-
-/// The error of a statement, with the name of the table.
-pub(super) fn in_table(table: &DataTable, error: &sqlx::Error) -> Error {
-    let error = database_error(error);
-    Error::new(error.kind(), format!("the rows of `{}` cannot be deleted: {error}", table.name))
-        .with_source(error)
 }

@@ -10,6 +10,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio_tar::Header;
 
 use super::bundle::{FORMAT, HEAD, Head, MANIFEST, Manifest, TableHead, TableManifest};
+use super::observed::{self, Operation};
 use super::statement::{count, highest, rows, size};
 use super::table::DataTable;
 use super::tenant_data::TenantData;
@@ -67,7 +68,12 @@ impl<DB: TenantData> Export<'_, DB> {
     /// [`ErrorKind::TenantUnknown`]; [`ErrorKind::PlacementMissing`] if the place of the tenant does not exist;
     /// [`ErrorKind::Misconfigured`] if a policy can hide rows from the owner of the tables; [`ErrorKind::StoreUnavailable`],
     /// also if the writer fails.
-    pub async fn write_to(self, mut writer: impl AsyncWrite + Unpin + Send) -> Result<Manifest> {
+    pub async fn write_to(self, writer: impl AsyncWrite + Unpin + Send) -> Result<Manifest> {
+        let tenant = self.tenant.clone();
+        observed::operation(Operation::Export, &tenant, None, Box::pin(self.write_bundle(writer))).await
+    }
+
+    async fn write_bundle(self, mut writer: impl AsyncWrite + Unpin + Send) -> Result<Manifest> {
         let Self { provisioner, tenant } = self;
         let tenant = provisioner.store.by_id(&tenant).await?.ok_or_else(crate::context::unknown_tenant)?;
         let mut conn = DB::connect_to(&provisioner.places, tenant.placement()).await?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::io::AsyncRead;
 
 use super::bundle::{Head, TableHead, malformed};
+use super::observed::{self, Operation};
 use super::read::BundleReader;
 use super::rewrite::Rewrite;
 use super::row_writer::{RowWriter, begin};
@@ -61,38 +62,47 @@ impl<DB: TenantData> Provisioner<DB> {
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if this is no complete bundle, or one of other migrations or tables; the text names
     /// them. [`ErrorKind::Conflict`] if the id or the slug of the tenant is taken, or a row conflicts with one of another
-    /// tenant. [`ErrorKind::Misconfigured`] if new ids cannot be made. Otherwise as [`create`](Self::create).
+    /// tenant. [`ErrorKind::Misconfigured`] if new ids cannot be made. [`ErrorKind::Retryable`] if another process works on
+    /// the data of a tenant of this id. Otherwise as [`create`](Self::create).
     pub async fn import(&self, bundle: impl AsyncRead + Unpin + Send, tenant: NewTenant) -> Result<Imported> {
+        let id = tenant.clone().into_tenant().id().clone();
+        observed::operation(Operation::Import, &id, None, Box::pin(self.import_as(&id, bundle, tenant))).await
+    }
+
+    async fn import_as(
+        &self,
+        id: &TenantId,
+        bundle: impl AsyncRead + Unpin + Send,
+        tenant: NewTenant,
+    ) -> Result<Imported> {
         let (mut reader, head) = BundleReader::open(bundle, DB::NAME).await?;
         self.check_migrations(&head)?;
-        let id = tenant.clone().into_tenant().id().clone();
-        if self.store.by_id(&id).await?.is_some() {
+        let _lock = DB::lock_tenant(&self.places, id).await?;
+        if self.store.by_id(id).await?.is_some() {
             return Err(Error::new(ErrorKind::Conflict, "a tenant with this id exists; choose another"));
         }
-        let tenant = match self.create_closed(tenant).await {
-            Ok(tenant) => tenant,
-            Err(error) => {
-                self.remove_closed(&id).await?;
-                return Err(error);
-            }
-        };
-        let imported = async {
+        // From here on the tenant is one of this import.
+        let tenant = self.insert_closed(tenant).await?;
+        let written = async {
+            let tenant = self.prepare_closed(tenant).await?;
             let written = self.write_bundle(&mut reader, &head, &tenant).await?;
-            let (mut conn, rows, new_ids) = written;
             reader.finish().await?;
-            DB::run(&mut conn, "COMMIT".to_owned(), None).await.map_err(|e| database_error(&e))?;
-            Ok((rows, new_ids))
+            Ok((tenant, written))
         };
-        match imported.await {
-            Ok((rows, new_ids)) => {
-                let tenant = self.open_closed(&tenant).await?;
-                Ok(Imported { tenant, rows, new_ids })
-            }
+        let (tenant, (mut conn, rows, new_ids)) = match written.await {
+            Ok(written) => written,
             Err(error) => {
-                self.remove_closed(tenant.id()).await?;
-                Err(error)
+                return Err(match self.remove_closed(id).await {
+                    Ok(()) => error,
+                    Err(left) => left_over(&error, &format!("could not be removed again ({left})")),
+                });
             }
-        }
+        };
+        // After an error nobody knows whether the rows are there.
+        let committed = DB::run(&mut conn, "COMMIT".to_owned(), None).await;
+        committed.map_err(|e| left_over(&database_error(&e), "can have rows"))?;
+        let tenant = self.open_closed(&tenant).await?;
+        Ok(Imported { tenant, rows, new_ids })
     }
 
     /// Removes a tenant that was created for a bundle that could not be imported.
@@ -141,7 +151,7 @@ impl<DB: TenantData> Provisioner<DB> {
         let tables = DB::data_tables(&mut conn, tenant.placement(), &self.schema).await?;
         let tables = matched(head, tables)?;
         DB::set_tenant(&mut conn, Some(tenant.id())).await?;
-        check_triggers::<DB>(&mut conn, &tables).await?;
+        begin_copy::<DB>(&mut conn, &tables, false).await?;
         begin::<DB>(&mut conn).await?;
         let shared = *tenant.placement() == Placement::Shared;
         let rewrite = if shared {
@@ -163,21 +173,30 @@ impl<DB: TenantData> Provisioner<DB> {
     }
 }
 
-/// Refuses tables with triggers, which would change or repeat what is written.
-pub(super) async fn check_triggers<DB: TenantData>(
+/// The error of an import whose tenant is still there.
+fn left_over(error: &Error, why: &str) -> Error {
+    Error::new(
+        error.kind(),
+        format!("{error}; the new tenant is not open, and {why}: delete it, and import the bundle again"),
+    )
+    .with_source(error.to_string())
+}
+
+/// Prepares a connection for rows of a bundle. Refuses tables with triggers, which would change or repeat what is written.
+pub(super) async fn begin_copy<DB: TenantData>(
     conn: &mut DB::Connection,
     tables: &[(DataTable, TableHead)],
+    deletes: bool,
 ) -> Result<()> {
     let tables: Vec<DataTable> = tables.iter().map(|(table, _)| table.clone()).collect();
-    match DB::triggers(conn, &tables).await?.first() {
-        None => Ok(()),
-        Some(trigger) => Err(Error::new(
+    if let Some(trigger) = DB::triggers(conn, &tables, deletes).await?.first() {
+        let advice = DB::TRIGGER_ADVICE;
+        return Err(Error::new(
             ErrorKind::Misconfigured,
-            format!(
-                "the trigger {trigger} would run again for rows of the bundle; disable it for the time of the import"
-            ),
-        )),
+            format!("{trigger} would run again for rows of the bundle; {advice}"),
+        ));
     }
+    DB::run(conn, DB::BEGIN_COPY.to_owned(), None).await.map(|_| ()).map_err(|e| database_error(&e))
 }
 
 /// The tables of the place, in the order of the bundle.

@@ -48,10 +48,17 @@ mod erase;
 mod export;
 mod fence;
 mod import;
+#[cfg(feature = "metrics")]
+mod metrics;
+#[cfg(not(feature = "metrics"))]
+#[path = "no_metrics.rs"]
+mod metrics;
 mod move_end;
 mod move_plan;
+mod move_run;
 mod move_step;
 mod movement;
+mod observed;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "postgres")]

@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::erase::{delete_rows, unlink_rows};
 use super::fence;
 use super::move_step::MoveStep;
-use super::movement::Move;
+use super::movement::{Locks, Move};
+use super::observed::{self, Operation};
 use super::statement::count;
 use super::sync::{EVENTS, Side, delete_copied, sync};
 use super::table::DataTable;
@@ -21,7 +22,7 @@ const BATCH: u32 = 1000;
 
 impl<DB: TenantData> Move<DB> {
     /// Deletes the rows of the source, or drops it after the grace period.
-    pub(super) async fn clean_up(&self, record: &MoveRecord) -> Result<()> {
+    pub(super) async fn clean_up(&self, record: &MoveRecord, locks: &mut Locks<DB>) -> Result<()> {
         let store = &self.provisioner.store;
         // A process ended between the switch and this.
         let mut target = self.connect(&self.target).await?;
@@ -40,13 +41,16 @@ impl<DB: TenantData> Move<DB> {
         if record.source == Placement::Shared {
             return Ok(());
         }
+        // Migrations may run in the new place.
+        locks.target = None;
         let grace = i64::try_from(self.grace.as_micros()).unwrap_or(i64::MAX);
         let until = self.record().await?.map_or(0, |record| record.changed_us).saturating_add(grace);
         while store.now_us() < until {
             sqlx_core::rt::sleep(Duration::from_millis(200).min(self.grace)).await;
         }
         drop(source);
-        // The place is locked: what is true now is true until it is dropped.
+        // The tenant and the place are locked: what is true now is true until it is dropped.
+        locks.tenant.check().await?;
         let record_now = self.record().await?.filter(|now| now.started_us == record.started_us);
         let tenant = store.by_id(&self.tenant).await?.ok_or_else(unknown_tenant)?;
         if record_now.is_none() || *tenant.placement() != record.target {
@@ -84,6 +88,12 @@ impl<DB: TenantData> Move<DB> {
     /// [`ErrorKind::NotFound`] if there is no such move; [`ErrorKind::Conflict`] if the tenant is in the target already: move it
     /// back instead; [`ErrorKind::Retryable`] if another process runs the move.
     pub async fn roll_back(&self) -> Result<()> {
+        let target = Some(&self.target);
+        observed::operation(Operation::RollBack, &self.tenant, target, Box::pin(self.undo())).await
+    }
+
+    async fn undo(&self) -> Result<()> {
+        let tenant_lock = DB::lock_tenant(&self.provisioner.places, &self.tenant).await?;
         let record = self.record().await?.filter(|record| record.target == self.target).ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "no move of this tenant to this place is unfinished")
         })?;
@@ -93,7 +103,7 @@ impl<DB: TenantData> Move<DB> {
                 "the tenant is in its new place already: finish the move, and then move the tenant back",
             ));
         }
-        let (locks, record) = self.lock(&record, false).await?;
+        let (mut locks, record) = self.lock(tenant_lock, &record, false).await?;
         match self.connect(&self.target).await {
             Ok(mut target) => {
                 let moved = fence::moved(&target.tables, &record.source, &self.target);
@@ -104,6 +114,7 @@ impl<DB: TenantData> Move<DB> {
         }
         let mut source = self.connect(&record.source).await?;
         self.fence(&mut source, &record.source, &record, false).await?;
+        locks.tenant.check().await?;
         self.provisioner.drop_place(&self.target, &self.tenant).await?;
         self.provisioner.store.end_move(&record).await?;
         drop(locks);

@@ -68,6 +68,7 @@ pub(super) async fn plan_of<DB: TenantData>(
     if let TenantStatus::Provisioning | TenantStatus::Deleting = tenant.status() {
         refused.push(format!("the tenant is {}", tenant.status()));
     }
+    refused.extend(provisioner.other_tenant(&source, tenant.id()).await?);
     let mut conn = DB::connect_to(&provisioner.places, &source).await?;
     let tables = DB::data_tables(&mut conn, &source, &provisioner.schema).await?;
     DB::set_tenant(&mut conn, Some(tenant.id())).await?;
@@ -75,10 +76,17 @@ pub(super) async fn plan_of<DB: TenantData>(
     let names = moved(&tables, &source, &target);
     let tables: Vec<_> = tables.into_iter().filter(|table| names.contains(&table.name)).collect();
     refused.extend(DB::unfenceable(&provisioner.places, &mut conn, &source, &tables).await?);
-    for trigger in DB::triggers(&mut conn, &tables).await? {
+    for trigger in DB::triggers(&mut conn, &tables, true).await? {
+        refused.push(triggered::<DB>(&trigger));
+    }
+    for dependent in DB::dependents(&mut conn, &source).await? {
         refused.push(format!(
-            "the trigger {trigger} would run again for copied rows; disable it for the time of the move"
+            "the {dependent} depends on the {source}, and would be dropped with it; drop it before"
         ));
+    }
+    if target == Placement::Shared && source != target {
+        let there = refused_by_shared(provisioner).await?;
+        refused.extend(there.into_iter().filter(|why| !refused.contains(why)).collect::<Vec<_>>());
     }
     if let Err(error) = check_reach(&tables) {
         refused.push(error.to_string());
@@ -113,6 +121,24 @@ pub(super) async fn plan_of<DB: TenantData>(
         }
     }
     Ok(MovePlan { source, target, tables: planned, refused, notes })
+}
+
+/// What forbids a move into the shared tables. Every other target is created by the move.
+async fn refused_by_shared<DB: TenantData>(provisioner: &Provisioner<DB>) -> Result<Vec<String>> {
+    let (places, shared) = (&provisioner.places, Placement::Shared);
+    let mut conn = match DB::connect_to(places, &shared).await {
+        Err(error) if error.kind() == ErrorKind::Misconfigured => return Ok(vec![error.to_string()]),
+        conn => conn?,
+    };
+    let tables = DB::data_tables(&mut conn, &shared, &provisioner.schema).await?;
+    let mut refused = Vec::from_iter(DB::unfenceable(places, &mut conn, &shared, &tables).await?);
+    refused.extend(DB::triggers(&mut conn, &tables, true).await?.iter().map(|one| triggered::<DB>(one)));
+    Ok(refused)
+}
+
+/// Why a trigger forbids the move.
+pub(super) fn triggered<DB: TenantData>(trigger: &str) -> String {
+    format!("{trigger} would run again for copied rows; {}", DB::TRIGGER_ADVICE)
 }
 
 /// The error of a plan that is not possible.

@@ -1,27 +1,18 @@
-//! [`Move`]: moves a tenant to another place while it is used. `move_plan.rs` has the plan, `sync.rs` the copy,
-//! `move_end.rs` the end.
+//! [`Move`]: moves a tenant to another place while it is used. `move_plan.rs` has the plan,
+//! `move_run.rs` the steps, `sync.rs` the copy, `move_end.rs` the end.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use super::fence;
 use super::move_plan::{MovePlan, plan_of, refuse};
 use super::move_step::{MoveProgress, MoveReport, MoveStep, UnfinishedMove};
-use super::sync::{EVENTS, Side, differing, digest, sync};
+use super::observed::{self, Operation};
 use super::tenant_data::TenantData;
 use crate::context::{Actor, unknown_tenant};
 use crate::error::{Error, ErrorKind, Result};
-use crate::placement::{Provisioner, Worker, applied};
+use crate::placement::{Provisioner, TenantLock, Worker};
 use crate::store::{MoveRecord, went_on};
 use crate::tenant::{Placement, TenantId, TenantStore};
-
-/// How often the rows are copied while the tenant is used, before it is fenced.
-const CATCH_UPS: u32 = 5;
-/// With fewer changed rows than these, the rest is copied behind the fence.
-const FEW: u64 = 200;
-/// How often the rows are copied behind the fence, until nothing differs.
-const PASSES: u32 = 4;
 
 /// Moves a tenant to another place while it is used. [`Provisioner::move_to`] creates it.
 ///
@@ -57,7 +48,7 @@ pub struct Move<DB: TenantData> {
     pub(super) provisioner: Provisioner<DB>,
     pub(super) tenant: TenantId,
     pub(super) target: Placement,
-    actor: Actor,
+    pub(super) actor: Actor,
     pub(super) wait: Duration,
     pub(super) grace: Duration,
 }
@@ -93,27 +84,24 @@ impl<DB: TenantData> Provisioner<DB> {
     }
 }
 
-/// What a move works with: both places, and what their tables are.
-struct Both<DB: TenantData> {
-    source: Side<DB>,
-    target: Side<DB>,
-    /// The tables that are moved, parents first.
-    tables: Vec<String>,
+impl<DB: TenantData> Provisioner<DB> {
+    /// Fails if the rows of a tenant are in two places.
+    pub(super) async fn check_not_moving(&self, tenant: &TenantId) -> Result<()> {
+        if self.store.move_records().await?.iter().any(|record| record.tenant == *tenant) {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                "a move of this tenant is not finished, so its rows are in two places; finish the move or roll it back first",
+            ));
+        }
+        Ok(())
+    }
 }
 
-/// Both places have the same migrations of the application.
-async fn check_migrations<DB: TenantData>(source: &mut Side<DB>, target: &mut Side<DB>) -> Result<()> {
-    let mut found = Vec::new();
-    for side in [source, target] {
-        let mut applied: Vec<_> = applied::list(&mut side.reader)
-            .await?
-            .into_iter()
-            .map(|one| (one.version, one.checksum))
-            .collect();
-        applied.sort();
-        found.push(applied);
-    }
-    if found[0] == found[1] { Ok(()) } else { Err(differing("the list of migrations")) }
+/// The locks of the tenant and of both places. The shared tables have none.
+pub(super) struct Locks<DB: TenantData> {
+    pub(super) tenant: TenantLock,
+    _source: Option<Worker<DB>>,
+    pub(super) target: Option<Worker<DB>>,
 }
 
 impl<DB: TenantData> Move<DB> {
@@ -146,10 +134,16 @@ impl<DB: TenantData> Move<DB> {
     /// # Errors
     /// [`ErrorKind::TenantUnknown`]; [`ErrorKind::Conflict`] if a move to another place is not finished, if the target
     /// exists already, or if a row conflicts with one of another tenant there; [`ErrorKind::Misconfigured`] for what the plan
-    /// names; [`ErrorKind::Retryable`] if another process is at work in one of the places, or if a transaction stays open for
+    /// names; [`ErrorKind::Retryable`] if another process works on the data of the tenant, or in one of the places, or if a transaction stays open for
     /// too long. The tenant is served as before then, or refused if it was fenced already: repeat the move, or roll it back.
     pub async fn run(&self, mut progress: impl FnMut(&MoveProgress) + Send) -> Result<MoveReport> {
+        let work = Box::pin(self.run_steps(&mut progress));
+        observed::operation(Operation::Move, &self.tenant, Some(&self.target), work).await
+    }
+
+    async fn run_steps(&self, progress: &mut (impl FnMut(&MoveProgress) + Send)) -> Result<MoveReport> {
         let store = &self.provisioner.store;
+        let tenant_lock = DB::lock_tenant(&self.provisioner.places, &self.tenant).await?;
         let tenant = store.by_id(&self.tenant).await?.ok_or_else(unknown_tenant)?;
         let record = match self.record().await? {
             Some(record) if record.target == self.target => record,
@@ -170,10 +164,16 @@ impl<DB: TenantData> Move<DB> {
                 self.record().await?.ok_or_else(unknown_tenant)?
             }
         };
-        let moved = self.go_on(&record, &mut progress).await;
+        let moved = match self.lock(tenant_lock, &record, true).await {
+            // Migrations run in one of the places.
+            Err(error) if error.kind() == ErrorKind::Retryable => return Err(error),
+            Err(error) => Err(error),
+            Ok(locked) => self.go_on(locked, progress).await,
+        };
         if let Err(error) = &moved {
             let cause = error.cause().map_or_else(|| error.to_string(), |cause| format!("{error} ({cause})"));
-            store.record_move_error(&record, &cause).await?;
+            // If this cannot be recorded, the store is down, and the first error says more.
+            let _ = store.record_move_error(&record, &cause).await;
         }
         moved
     }
@@ -186,19 +186,17 @@ impl<DB: TenantData> Move<DB> {
     /// Locks the places of the tenant, and reads the record again: its step is right until the locks end.
     pub(super) async fn lock(
         &self,
+        tenant_lock: TenantLock,
         record: &MoveRecord,
         create: bool,
-    ) -> Result<(Vec<Worker<DB>>, MoveRecord)> {
-        let mut locks = Vec::new();
-        for place in [&record.source, &record.target].into_iter().filter(|place| **place != Placement::Shared)
-        {
-            let new = create && *place == record.target && MoveStep::parse(&record.step)? < MoveStep::CleanUp;
-            match self.provisioner.lock_place(place, new).await {
-                // It was not created yet, or is dropped already.
-                Err(error) if error.kind() == ErrorKind::PlacementMissing => {}
-                lock => locks.push(lock?),
-            }
-        }
+    ) -> Result<(Locks<DB>, MoveRecord)> {
+        let new = create && MoveStep::parse(&record.step)? < MoveStep::CleanUp;
+        let source = self.lock_place(&record.source, false).await?;
+        let locks = Locks {
+            tenant: tenant_lock,
+            _source: source,
+            target: self.lock_place(&record.target, new).await?,
+        };
         let now =
             self.record().await?.filter(|now| now.started_us == record.started_us).ok_or_else(went_on)?;
         let tenant = self.provisioner.store.by_id(&self.tenant).await?.ok_or_else(unknown_tenant)?;
@@ -212,180 +210,14 @@ impl<DB: TenantData> Move<DB> {
         }
     }
 
-    async fn go_on(
-        &self,
-        record: &MoveRecord,
-        progress: &mut (impl FnMut(&MoveProgress) + Send),
-    ) -> Result<MoveReport> {
-        let mut report = MoveReport::default();
-        let (mut locks, mut record) = self.lock(record, true).await?;
-        if MoveStep::parse(&record.step)? < MoveStep::CleanUp {
-            report = self.copy_and_switch(&mut record, &mut locks, progress).await?;
+    /// Locks a place, unless it was not created yet, or is dropped already.
+    async fn lock_place(&self, place: &Placement, new: bool) -> Result<Option<Worker<DB>>> {
+        if *place == Placement::Shared {
+            return Ok(None);
         }
-        progress(&MoveProgress::step(MoveStep::CleanUp));
-        self.clean_up(&record).await?;
-        self.provisioner.store.end_move(&record).await?;
-        drop(locks);
-        Ok(report)
-    }
-
-    /// Every step up to the switch.
-    async fn copy_and_switch(
-        &self,
-        record: &mut MoveRecord,
-        locks: &mut [Worker<DB>],
-        progress: &mut (impl FnMut(&MoveProgress) + Send),
-    ) -> Result<MoveReport> {
-        let store = &self.provisioner.store;
-        let mut report = MoveReport::default();
-        let mut both = self.prepare(record, locks, progress).await?;
-        if MoveStep::parse(&record.step)? < MoveStep::Fence {
-            self.begin(record, MoveStep::Copy, progress).await?;
-            for _ in 0..CATCH_UPS {
-                let changed = self.copy(&mut both, MoveStep::Copy, progress).await?;
-                report.copied += changed;
-                if changed <= FEW {
-                    break;
-                }
-            }
+        match self.provisioner.lock_place(place, new).await {
+            Err(error) if error.kind() == ErrorKind::PlacementMissing => Ok(None),
+            lock => lock.map(Some),
         }
-        self.begin(record, MoveStep::Fence, progress).await?;
-        let began = store.now_us();
-        self.fence(&mut both.source, &record.source, record, true).await?;
-        DB::wait_for_older(&mut both.source.writer, self.wait).await?;
-        let mut passes = 0;
-        while self.copy(&mut both, MoveStep::Fence, progress).await? > 0 {
-            passes += 1;
-            if passes > PASSES {
-                return Err(Error::new(
-                    ErrorKind::Conflict,
-                    "the rows still differ after they were copied behind the fence: a trigger, or a default of the target \
-                     changes them; drop it for the time of the move, or roll the move back",
-                ));
-            }
-        }
-        self.begin(record, MoveStep::Verify, progress).await?;
-        report.tables = self.verify(&mut both, record).await?;
-        progress(&MoveProgress::step(MoveStep::Switch));
-        let (from, to) = (MoveStep::Verify.name(), MoveStep::CleanUp.name());
-        let switched = store.switch_placement(record, from, to, &self.actor).await?;
-        self.provisioner.tenants.committed(&switched).await;
-        self.fence(&mut both.target, &record.target, record, false).await?;
-        report.fenced_ms = u64::try_from((store.now_us() - began) / 1000).unwrap_or(0);
-        Ok(report)
-    }
-
-    async fn begin(
-        &self,
-        record: &mut MoveRecord,
-        step: MoveStep,
-        progress: &mut (impl FnMut(&MoveProgress) + Send),
-    ) -> Result<()> {
-        self.provisioner.store.record_move_step(record, &record.step, step.name()).await?;
-        step.name().clone_into(&mut record.step);
-        progress(&MoveProgress::step(step));
-        Ok(())
-    }
-
-    /// Fences and protects the target, which is created and migrated, and connects to both places.
-    async fn prepare(
-        &self,
-        record: &MoveRecord,
-        locks: &mut [Worker<DB>],
-        progress: &mut (impl FnMut(&MoveProgress) + Send),
-    ) -> Result<Both<DB>> {
-        progress(&MoveProgress::step(MoveStep::Prepare));
-        let (mut source, mut target) =
-            (self.connect(&record.source).await?, self.connect(&record.target).await?);
-        let tables = fence::moved(&source.tables, &record.source, &record.target);
-        for name in &tables {
-            target.table(name)?;
-        }
-        let unknown = fence::moved(&target.tables, &record.source, &record.target)
-            .into_iter()
-            .find(|name| !tables.contains(name));
-        if let Some(name) = unknown {
-            return Err(differing(&name));
-        }
-        check_migrations(&mut source, &mut target).await?;
-        fence::prepare(&mut target, &record.target, self.wait).await?;
-        self.fence(&mut target, &record.target, record, true).await?;
-        if let Some(lock) = locks.last_mut().filter(|_| record.target != Placement::Shared) {
-            self.provisioner.protect_place(lock, &record.target, &self.tenant).await?;
-        }
-        let places = &self.provisioner.places;
-        if let Some(why) = DB::unfenceable(places, &mut target.reader, &record.target, &target.tables).await?
-        {
-            return Err(Error::new(ErrorKind::Misconfigured, format!("the tenant cannot be moved: {why}")));
-        }
-        fence::prepare(&mut source, &record.source, self.wait).await?;
-        Ok(Both { source, target, tables })
-    }
-
-    pub(super) async fn connect(&self, placement: &Placement) -> Result<Side<DB>> {
-        let places = &self.provisioner.places;
-        let mut reader = DB::connect_to(places, placement).await?;
-        let mut writer = DB::connect_to(places, placement).await?;
-        let tables = DB::data_tables(&mut reader, placement, &self.provisioner.schema).await?;
-        for conn in [&mut reader, &mut writer] {
-            DB::set_tenant(conn, Some(&self.tenant)).await?;
-            DB::pass_fences(conn).await?;
-        }
-        Ok(Side { tables, reader, writer })
-    }
-
-    /// Refuses the tenant in a place, or admits it again.
-    pub(super) async fn fence(
-        &self,
-        side: &mut Side<DB>,
-        placement: &Placement,
-        record: &MoveRecord,
-        refused: bool,
-    ) -> Result<()> {
-        let own = fence::moves_own(&record.source, &record.target);
-        fence::set(side, &self.tenant, placement, own, refused).await
-    }
-
-    async fn copy(
-        &self,
-        both: &mut Both<DB>,
-        step: MoveStep,
-        progress: &mut (impl FnMut(&MoveProgress) + Send),
-    ) -> Result<u64> {
-        let Both { source, target, tables } = both;
-        sync(source, target, &self.tenant, tables, |table, rows| {
-            progress(&MoveProgress { step, table: Some(table.to_owned()), rows });
-        })
-        .await
-    }
-
-    /// Compares the number of rows and a hash over all rows of each table.
-    async fn verify(&self, both: &mut Both<DB>, record: &MoveRecord) -> Result<BTreeMap<String, u64>> {
-        let mut rows = BTreeMap::new();
-        // A migration of the shared tables may have run since the tables were read.
-        for (side, placement) in [(&mut both.source, &record.source), (&mut both.target, &record.target)] {
-            let now = DB::data_tables(&mut side.reader, placement, &self.provisioner.schema).await?;
-            if now != side.tables {
-                return Err(differing("a table that was migrated meanwhile"));
-            }
-        }
-        check_migrations(&mut both.source, &mut both.target).await?;
-        let shared = record.target == Placement::Shared;
-        for name in &both.tables {
-            let (from, to) = (both.source.table(name)?, both.target.table(name)?);
-            let source = digest::<DB>(&mut both.source.reader, &from, &self.tenant).await?;
-            let target = digest::<DB>(&mut both.target.reader, &to, &self.tenant).await?;
-            if source != target && name != EVENTS {
-                return Err(Error::new(
-                    ErrorKind::Database,
-                    format!(
-                        "`{name}` is not the same in both places after the copy; roll the move back, and report this"
-                    ),
-                ));
-            }
-            DB::advance_numbers(&mut both.target.writer, &to, &self.tenant, shared).await?;
-            rows.insert(name.clone(), source.0);
-        }
-        Ok(rows)
     }
 }

@@ -20,7 +20,7 @@ use crate::isolation::catalog::{
     search_path,
 };
 use crate::isolation::quoted;
-use crate::placement::PostgresPlaces;
+use crate::placement::{PostgresPlaces, TenantLock};
 use crate::tenant::{Placement, TenantId};
 
 /// The text of a value is the same on every server.
@@ -49,6 +49,9 @@ impl TenantData for Postgres {
     const BEGIN: &'static str = "BEGIN";
     const BEGIN_IMPORT: &'static str = "BEGIN; SET CONSTRAINTS ALL DEFERRED";
 
+    const BEGIN_COPY: &'static str = "SET app.tenancy_copy = 'on'";
+    const TRIGGER_ADVICE: &'static str = "give it the condition `WHEN (current_setting('app.tenancy_copy', true) IS DISTINCT FROM 'on')`, or disable it";
+
     // A policy of the library's migrations allows it to the owner.
     const ALLOW_DELETES: Option<&'static str> = None;
     const FORBID_DELETES: Option<&'static str> = None;
@@ -57,6 +60,10 @@ impl TenantData for Postgres {
         let mut conn = places.connect_to(placement).await?;
         send(&mut conn, SETTINGS.to_owned()).await?;
         Ok(conn)
+    }
+
+    async fn lock_tenant(places: &PostgresPlaces, tenant: &TenantId) -> Result<TenantLock> {
+        places.lock_tenant(tenant).await
     }
 
     async fn data_tables(
@@ -121,8 +128,12 @@ impl TenantData for Postgres {
         postgres_beside::others(conn, placement, schema).await
     }
 
-    async fn triggers(conn: &mut PgConnection, tables: &[DataTable]) -> Result<Vec<String>> {
-        postgres_beside::triggers(conn, tables).await
+    async fn dependents(conn: &mut PgConnection, placement: &Placement) -> Result<Vec<String>> {
+        postgres_beside::dependents(conn, placement).await
+    }
+
+    async fn triggers(conn: &mut PgConnection, tables: &[DataTable], deletes: bool) -> Result<Vec<String>> {
+        postgres_beside::triggers(conn, tables, deletes).await
     }
 
     async fn set_tenant(conn: &mut PgConnection, tenant: Option<&TenantId>) -> Result<()> {

@@ -1,4 +1,4 @@
-//! What a place on PostgreSQL has beside the rows of tenants: other tables, sequences and triggers.
+//! What a place on PostgreSQL has beside the rows of tenants: other tables, sequences, triggers and rules.
 
 use serde::de::DeserializeOwned;
 use sqlx::postgres::{PgConnection, Postgres};
@@ -11,6 +11,17 @@ use crate::database::database_error;
 use crate::error::Result;
 use crate::isolation::catalog::{Extent, Ownership, RELATIONS, Relation, Relations, rows, search_path};
 use crate::tenant::Placement;
+
+/// Matches a condition of a trigger that is false while rows are copied, as PostgreSQL prints it.
+const UNLESS_COPIED: &str = r"^\(?\(?current_setting\(''app\.tenancy_copy''::text, true\) IS DISTINCT FROM ''on''::text\)?( AND |\)?$)";
+
+/// What is outside of a schema and depends on it, such as a view: it would be dropped with the schema.
+pub(super) async fn dependents(conn: &mut PgConnection, placement: &Placement) -> Result<Vec<String>> {
+    match placement {
+        Placement::Schema { name } => crate::placement::dependents(conn, name).await,
+        Placement::Shared | Placement::Database { .. } => Ok(Vec::new()),
+    }
+}
 
 /// Tables with rows and without a tenant column, and sequences that no column uses.
 pub(super) async fn others(
@@ -50,21 +61,29 @@ pub(super) async fn others(
     Ok(found)
 }
 
-/// The triggers that run when rows of these tables are written.
-pub(super) async fn triggers(conn: &mut PgConnection, tables: &[DataTable]) -> Result<Vec<String>> {
+/// The triggers and rules that run when rows of these tables are written.
+pub(super) async fn triggers(
+    conn: &mut PgConnection,
+    tables: &[DataTable],
+    deletes: bool,
+) -> Result<Vec<String>> {
+    // Of `tgtype`, 4: on INSERT; 8: on DELETE; 16: on UPDATE. Of `ev_type`, 2: on UPDATE; 3: on INSERT; 4: on DELETE.
+    let (events, types) = if deletes { (28, "'2', '3', '4'") } else { (20, "'2', '3'") };
     let mut found = Vec::new();
     for table in tables.iter().filter(|table| !table.own) {
-        // 4: on INSERT; 16: on UPDATE.
         let sql = format!(
-            "SELECT tgname::text FROM pg_trigger WHERE tgrelid = '{}'::regclass AND NOT tgisinternal AND tgenabled <> 'D' \
-             AND tgtype & 20 <> 0 ORDER BY tgname",
+            "SELECT 'the trigger', tgname::text FROM pg_trigger WHERE tgrelid = '{0}'::regclass AND NOT tgisinternal \
+             AND tgenabled <> 'D' AND tgtype & {events} <> 0 \
+             AND coalesce(substring(pg_get_triggerdef(oid) FROM ' WHEN \\((.*)\\) EXECUTE ') !~ '{UNLESS_COPIED}', true) \
+             UNION ALL SELECT 'the rule', rulename::text FROM pg_rewrite WHERE ev_class = '{0}'::regclass \
+             AND ev_enabled <> 'D' AND ev_type IN ({types}) ORDER BY 1, 2",
             table.ident.replace('\'', "''")
         );
         let rows =
             sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut *conn).await.map_err(|e| database_error(&e))?;
         for row in rows {
-            let name: String = row.try_get(0).map_err(|e| database_error(&e))?;
-            found.push(format!("`{name}` of `{}`", table.name));
+            let part = |at: usize| row.try_get::<String, _>(at).map_err(|e| database_error(&e));
+            found.push(format!("{} `{}` of `{}`", part(0)?, part(1)?, table.name));
         }
     }
     Ok(found)

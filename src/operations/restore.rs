@@ -7,8 +7,9 @@ use futures_util::StreamExt;
 use tokio::io::AsyncRead;
 
 use super::bundle::{TableHead, malformed};
-use super::erase::{in_table, unlink_rows};
-use super::import::{BATCH, check_triggers, matched};
+use super::erase::unlink_rows;
+use super::import::{BATCH, begin_copy, matched};
+use super::observed::{self, Operation};
 use super::read::{BundleReader, array_of};
 use super::rewrite::Rewrite;
 use super::row_writer::{RowWriter, begin, is_written};
@@ -20,7 +21,7 @@ use crate::context::{Actor, unknown_tenant};
 use crate::database::database_error;
 use crate::error::{Error, ErrorKind, Result};
 use crate::placement::Provisioner;
-use crate::tenant::{Placement, Slug, Tenant, TenantId, TenantStore};
+use crate::tenant::{Placement, Slug, Tenant, TenantId, TenantStatus, TenantStore};
 
 /// A bundle that can be put back into the tenant that it is of. [`Provisioner::restore`] reads it.
 ///
@@ -123,7 +124,7 @@ impl<DB: TenantData> Provisioner<DB> {
                 .rows(file, BATCH, async |rows| {
                     let rows = array_of(&rows);
                     let staged = DB::run(conn, stage.clone(), Some(&rows)).await;
-                    staged.map(|_| ()).map_err(|e| in_table(table, &e))
+                    staged.map(|_| ()).map_err(|e| table.failed("read from the bundle", &e))
                 })
                 .await?;
         }
@@ -134,7 +135,7 @@ impl<DB: TenantData> Provisioner<DB> {
         for (at, (table, _)) in tables.iter().enumerate().filter(|(_, (table, _))| is_written(table)) {
             let mut found = RestoredTable { name: table.name.clone(), added: 0, changed: 0, removed: 0 };
             if table.key.is_none() {
-                let failed = |e: sqlx::Error| in_table(table, &e);
+                let failed = |e: sqlx::Error| table.failed("counted", &e);
                 let number = |number: i64| u64::try_from(number).unwrap_or(0);
                 let added = DB::read_number(&mut stage_conn, staged_count(at)).await.map_err(failed)?;
                 let removed =
@@ -169,9 +170,16 @@ impl<DB: TenantData> Restore<DB> {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if the slug is not the tenant's; [`ErrorKind::IllegalTransition`] if the tenant is open:
-    /// suspend it first; otherwise as [`import`](Provisioner::import). After an error nothing has changed.
+    /// suspend it first; [`ErrorKind::Conflict`] if a move of it is not finished; otherwise as
+    /// [`import`](Provisioner::import). After an error nothing has changed.
     pub async fn apply(self, confirm: &Slug, actor: &Actor) -> Result<()> {
+        let tenant = self.tenant.id().clone();
+        observed::operation(Operation::Restore, &tenant, None, Box::pin(self.replace(confirm, actor))).await
+    }
+
+    async fn replace(self, confirm: &Slug, actor: &Actor) -> Result<()> {
         let Self { provisioner, tenant: read, mut stage, tables, differences } = self;
+        let mut lock = DB::lock_tenant(&provisioner.places, read.id()).await?;
         let tenant = provisioner.store.by_id(read.id()).await?.ok_or_else(unknown_tenant)?;
         if tenant.slug() != confirm {
             return Err(Error::new(
@@ -179,15 +187,21 @@ impl<DB: TenantData> Restore<DB> {
                 "the slug that confirms the restore is not the tenant's; nothing was changed",
             ));
         }
-        if tenant.status().is_open() || tenant.placement() != read.placement() {
+        let is_closed = matches!(tenant.status(), TenantStatus::Suspended | TenantStatus::Deactivated);
+        if !is_closed || tenant.placement() != read.placement() {
             return Err(Error::new(
                 ErrorKind::IllegalTransition,
-                "the tenant is in use, or was moved meanwhile; suspend it, and read the bundle again",
+                "the tenant is neither suspended nor deactivated, or was moved meanwhile; suspend it, and read the bundle again",
             ));
         }
+        provisioner.check_not_moving(tenant.id()).await?;
+        let _place = match tenant.placement() {
+            Placement::Shared => None,
+            placement => Some(provisioner.lock_place(placement, false).await?),
+        };
         let mut conn = DB::connect_to(&provisioner.places, tenant.placement()).await?;
         DB::set_tenant(&mut conn, Some(tenant.id())).await?;
-        check_triggers::<DB>(&mut conn, &tables).await?;
+        begin_copy::<DB>(&mut conn, &tables, true).await?;
         let shared = *tenant.placement() == Placement::Shared;
         begin::<DB>(&mut conn).await?;
         let own: Vec<DataTable> = tables.iter().map(|(table, _)| table.clone()).filter(is_written).collect();
@@ -197,7 +211,7 @@ impl<DB: TenantData> Restore<DB> {
         }
         for table in own.iter().rev() {
             let deleted = DB::run(&mut conn, delete_all::<DB>(table, tenant.id()), None).await;
-            deleted.map_err(|e| in_table(table, &e))?;
+            deleted.map_err(|e| table.failed("deleted", &e))?;
         }
         let mut writer = RowWriter::<DB>::new(&mut conn, &tables, tenant.id(), Rewrite::default(), shared);
         for at in 0..tables.len() {
@@ -212,6 +226,7 @@ impl<DB: TenantData> Restore<DB> {
             }
         }
         writer.finish().await?;
+        lock.check().await?;
         DB::run(&mut conn, "COMMIT".to_owned(), None).await.map_err(|e| database_error(&e))?;
         let sum = |count: fn(&RestoredTable) -> u64| differences.iter().map(count).sum::<u64>();
         let counts = [sum(|table| table.added), sum(|table| table.changed), sum(|table| table.removed)];

@@ -4,7 +4,7 @@ use super::bundle::TableHead;
 use super::read::{Row, array_of};
 use super::rewrite::Rewrite;
 use super::statement::{insert, keep_links, set_links};
-use super::sync::{backward, in_table};
+use super::sync::backward;
 use super::table::DataTable;
 use super::tenant_data::TenantData;
 use crate::database::database_error;
@@ -61,10 +61,10 @@ impl<'a, DB: TenantData> RowWriter<'a, DB> {
         let rows: Result<Vec<Row>> = rows.into_iter().map(|row| self.rewrite.row(table, row)).collect();
         let rows = array_of(&rows?);
         let insert = insert::<DB>(table, self.tenant, &later);
-        DB::run(self.conn, insert, Some(&rows)).await.map_err(|e| in_table(table, &e))?;
+        DB::run(self.conn, insert, Some(&rows)).await.map_err(|e| table.failed("written", &e))?;
         if !later.is_empty() {
             let keep = keep_links::<DB>(at, &later);
-            DB::run(self.conn, keep, Some(&rows)).await.map_err(|e| in_table(table, &e))?;
+            DB::run(self.conn, keep, Some(&rows)).await.map_err(|e| table.failed("written", &e))?;
         }
         Ok(())
     }
@@ -75,7 +75,7 @@ impl<'a, DB: TenantData> RowWriter<'a, DB> {
             let later = self.later(at);
             if !later.is_empty() {
                 let set = set_links::<DB>(table, self.tenant, at, &later);
-                DB::run(self.conn, set, None).await.map_err(|e| in_table(table, &e))?;
+                DB::run(self.conn, set, None).await.map_err(|e| table.failed("written", &e))?;
             }
             DB::advance_numbers(self.conn, table, self.tenant, self.shared).await?;
         }

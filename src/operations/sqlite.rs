@@ -13,7 +13,7 @@ use super::table::{DataColumn, DataTable, Link, parents_first};
 use super::tenant_data::TenantData;
 use crate::database::{database_error, own_grants};
 use crate::error::{Error, ErrorKind, Result};
-use crate::placement::SqlitePlaces;
+use crate::placement::{SqlitePlaces, TenantLock};
 use crate::tenant::{Placement, TenantId, TenantIdValue};
 
 /// The tables with their columns: `hidden` is 2 or 3 for a generated one, and `pk` the position in the primary key.
@@ -41,6 +41,9 @@ impl TenantData for Sqlite {
     const BEGIN_IMPORT: &'static str = "BEGIN IMMEDIATE; PRAGMA defer_foreign_keys = ON";
 
     // A trigger of the library's migrations looks for this row.
+    const BEGIN_COPY: &'static str = "SELECT 1";
+    const TRIGGER_ADVICE: &'static str = "drop it before, and create it again afterwards";
+
     const ALLOW_DELETES: Option<&'static str> = Some(
         "INSERT INTO tenancy_deletions (tenant_id, record, started_us) VALUES ($1, '', 0) ON CONFLICT (tenant_id) DO NOTHING",
     );
@@ -49,6 +52,10 @@ impl TenantData for Sqlite {
 
     async fn connect_to(places: &SqlitePlaces, placement: &Placement) -> Result<SqliteConnection> {
         places.connect_to(placement).await
+    }
+
+    async fn lock_tenant(places: &SqlitePlaces, tenant: &TenantId) -> Result<TenantLock> {
+        places.lock_tenant(tenant).await
     }
 
     async fn data_tables(
@@ -94,16 +101,19 @@ impl TenantData for Sqlite {
         Ok(found)
     }
 
-    async fn triggers(conn: &mut SqliteConnection, tables: &[DataTable]) -> Result<Vec<String>> {
-        let sql = "SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger' \
-            AND upper(sql) NOT LIKE '%BEFORE DELETE ON%' AND upper(sql) NOT LIKE '%AFTER DELETE ON%' ORDER BY name";
+    async fn dependents(_: &mut SqliteConnection, _: &Placement) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    async fn triggers(conn: &mut SqliteConnection, tables: &[DataTable], _: bool) -> Result<Vec<String>> {
+        let sql = "SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger' ORDER BY name";
         let all: Vec<(String, String)> =
             sqlx::query_as(sql).fetch_all(conn).await.map_err(|e| database_error(&e))?;
         let is_of = |of: &str| tables.iter().any(|table| !table.own && table.name == of);
         Ok(all
             .into_iter()
             .filter(|(_, of)| is_of(of))
-            .map(|(name, of)| format!("`{name}` of `{of}`"))
+            .map(|(name, of)| format!("the trigger `{name}` of `{of}`"))
             .collect())
     }
 

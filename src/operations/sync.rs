@@ -340,15 +340,7 @@ async fn write<DB: TenantData>(
     sql: String,
     parameter: &str,
 ) -> Result<u64> {
-    DB::run(conn, sql, Some(parameter)).await.map_err(|e| in_table(table, &e))
-}
-
-/// The error of a statement, with the name of the table.
-pub(super) fn in_table(table: &DataTable, error: &sqlx::Error) -> Error {
-    let error = database_error(error);
-    Error::new(error.kind(), format!("the rows of `{}` cannot be written: {error}", table.name))
-        .with_constraint(error.constraint().map(str::to_owned))
-        .with_source(error)
+    DB::run(conn, sql, Some(parameter)).await.map_err(|e| table.failed("written", &e))
 }
 
 async fn run<DB: TenantData>(conn: &mut DB::Connection, sql: &str) -> Result<()> {

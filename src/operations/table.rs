@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::database::database_error;
 use crate::error::{Error, ErrorKind, Result};
 
 /// A table with rows of tenants, as it is in one place.
@@ -58,6 +59,14 @@ pub(crate) struct Link {
 }
 
 impl DataTable {
+    /// The error of a statement, with the name of the table. `done` is what cannot be done with the rows.
+    pub(crate) fn failed(&self, done: &str, error: &sqlx::Error) -> Error {
+        let error = database_error(error);
+        Error::new(error.kind(), format!("the rows of `{}` cannot be {done}: {error}", self.name))
+            .with_constraint(error.constraint().map(str::to_owned))
+            .with_source(error)
+    }
+
     /// The position of a column, by its name in SQL.
     pub(crate) fn position(&self, ident: &str) -> Option<usize> {
         self.columns.iter().position(|column| column.ident == ident)

@@ -9,7 +9,7 @@ use tenancy_sql::Schema;
 
 use super::table::{DataColumn, DataTable};
 use crate::error::Result;
-use crate::placement::Provision;
+use crate::placement::{Provision, TenantLock};
 use crate::tenant::{Placement, TenantId};
 
 /// A database whose tenants can be exported, imported, deleted and moved: `sqlx::Postgres` or `sqlx::Sqlite`.
@@ -49,6 +49,13 @@ pub trait TenantData: Provision {
         placement: &Placement,
     ) -> impl Future<Output = Result<Self::Connection>> + Send;
 
+    /// Keeps other operations away from a tenant. Fails if one is in work.
+    #[doc(hidden)]
+    fn lock_tenant(
+        places: &Self::Places,
+        tenant: &TenantId,
+    ) -> impl Future<Output = Result<TenantLock>> + Send;
+
     /// The tables with rows of tenants in a place, each after the tables that it refers to. The library's own tables
     /// are among them.
     #[doc(hidden)]
@@ -66,12 +73,27 @@ pub trait TenantData: Provision {
         schema: &Schema,
     ) -> impl Future<Output = Result<Vec<String>>> + Send;
 
-    /// The triggers that run when rows of these tables are written.
+    /// What is outside of a place and depends on it, such as a view: it would be dropped with the place.
+    #[doc(hidden)]
+    fn dependents(
+        conn: &mut Self::Connection,
+        placement: &Placement,
+    ) -> impl Future<Output = Result<Vec<String>>> + Send;
+
+    /// The triggers that run when rows of these tables are copied. Those on DELETE count if rows are deleted too.
     #[doc(hidden)]
     fn triggers(
         conn: &mut Self::Connection,
         tables: &[DataTable],
+        deletes: bool,
     ) -> impl Future<Output = Result<Vec<String>>> + Send;
+
+    /// Tells triggers with the right condition that rows are copied, until the session ends.
+    #[doc(hidden)]
+    const BEGIN_COPY: &'static str;
+    /// How a trigger is prevented while rows are copied.
+    #[doc(hidden)]
+    const TRIGGER_ADVICE: &'static str;
 
     /// Sets the tenant of the session, so that row-level security shows its rows; `None` sets none.
     #[doc(hidden)]

@@ -9,17 +9,18 @@ use crate::error::Result;
 use crate::tenant::{NewTenant, Placement, Tenant, TenantId, TenantStatus};
 
 impl<DB: Provision> Provisioner<DB> {
-    /// Inserts a tenant, and creates its place, without rows. The tenant stays closed.
-    pub(crate) async fn create_closed(&self, tenant: NewTenant) -> Result<Arc<Tenant>> {
+    /// Inserts a tenant that nobody opens without its rows.
+    pub(crate) async fn insert_closed(&self, tenant: NewTenant) -> Result<Arc<Tenant>> {
         let tenant = tenant.status(TenantStatus::Provisioning);
-        // Recorded before the tenant exists, so that nobody opens it without its rows.
-        let id = tenant.clone().into_tenant().id().clone();
-        self.store.record_step(&id, IMPORT, Some(BEGUN)).await?;
-        let tenant = self.store.insert_in_ready_place(tenant, Step::Create.name(), None).await?;
+        self.store.insert_in_ready_place(tenant, Step::Create.name(), Some((IMPORT, BEGUN)), None).await
+    }
+
+    /// Creates the place of a tenant of [`insert_closed`](Self::insert_closed), without rows. The tenant stays closed.
+    pub(crate) async fn prepare_closed(&self, tenant: Arc<Tenant>) -> Result<Arc<Tenant>> {
         self.run(tenant, Step::Protect).await
     }
 
-    /// Opens a tenant of [`create_closed`](Self::create_closed), whose rows are written.
+    /// Opens a tenant of [`insert_closed`](Self::insert_closed), whose rows are written.
     pub(crate) async fn open_closed(&self, tenant: &Arc<Tenant>) -> Result<Arc<Tenant>> {
         self.store.record_step(tenant.id(), Step::Seed.name(), None).await?;
         self.store.record_step(tenant.id(), IMPORT, None).await?;

@@ -45,15 +45,21 @@ mod provisioner;
 #[cfg(feature = "sqlite")]
 mod sqlite_places;
 mod steps;
+#[cfg(feature = "operations")]
+mod tenant_lock;
 
 pub use self::migrations::{Drift, MigratedPlace, MigrationRun, Migrations};
 pub use self::places::Provision;
 #[cfg(feature = "operations")]
 pub(crate) use self::places::Worker;
+#[cfg(all(feature = "postgres", feature = "operations"))]
+pub(crate) use self::postgres_drop::dependents;
 #[cfg(feature = "postgres")]
 pub use self::postgres_places::PostgresPlaces;
 pub use self::provisioner::{Provisioner, Seed};
 #[cfg(feature = "sqlite")]
 pub use self::sqlite_places::SqlitePlaces;
 pub use self::steps::Unfinished;
+#[cfg(feature = "operations")]
+pub(crate) use self::tenant_lock::TenantLock;
 pub use crate::database::{ConnectionLimits, DatabaseConfig, DatabaseRegistry};

@@ -6,7 +6,7 @@ use tracing::{Span, debug, field, info, info_span, warn};
 use super::metrics;
 use super::steps::Step;
 use crate::error::{Error, Result};
-use crate::tenant::{Placement, Tenant};
+use crate::tenant::Tenant;
 
 /// The label of a step that succeeded. A step that fails has the code of its error.
 const DONE: &str = "done";
@@ -14,7 +14,7 @@ const FAILED: &str = "a step of provisioning failed";
 
 /// The span of a tenant that is provisioned. Each step is a span in it.
 pub(super) fn provisioning(tenant: &Tenant) -> Span {
-    info_span!("provisioning", tenant.id = %tenant.id(), placement = class(tenant.placement()))
+    info_span!("provisioning", tenant.id = %tenant.id(), placement = tenant.placement().class())
 }
 
 /// Runs a step in a span of its own, and logs and counts how it ended.
@@ -44,7 +44,7 @@ pub(super) async fn migration(
     tenant: Option<&Tenant>,
     work: impl Future<Output = Result<Vec<i64>>>,
 ) -> Result<Vec<i64>> {
-    let placement = tenant.map_or("shared", |tenant| class(tenant.placement()));
+    let placement = tenant.map_or("shared", |tenant| tenant.placement().class());
     let id = tenant.map(|tenant| field::display(tenant.id()));
     // The run has tasks of its own. A place is not a part of the request that began the run.
     let span = info_span!(parent: None, "migration", tenant.id = id, placement, outcome = field::Empty);
@@ -66,13 +66,4 @@ pub(super) async fn migration(
 
 fn code(error: &Error) -> &'static str {
     error.kind().code()
-}
-
-/// The kind of a placement. The name of a place contains the id of its tenant.
-fn class(placement: &Placement) -> &'static str {
-    match placement {
-        Placement::Shared => "shared",
-        Placement::Schema { .. } => "schema",
-        Placement::Database { .. } => "database",
-    }
 }

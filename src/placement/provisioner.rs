@@ -184,7 +184,7 @@ impl<DB: Provision> Provisioner<DB> {
 
     async fn insert_and_run(&self, tenant: NewTenant, actor: Option<&Actor>) -> Result<Arc<Tenant>> {
         let tenant = tenant.status(TenantStatus::Provisioning);
-        let tenant = self.store.insert_in_ready_place(tenant, Step::Create.name(), actor).await?;
+        let tenant = self.store.insert_in_ready_place(tenant, Step::Create.name(), None, actor).await?;
         self.run(tenant, Step::Open).await
     }
 

@@ -162,7 +162,7 @@ async fn copy(from: SqliteConnectOptions, to: &Path) -> Result<()> {
 ///
 /// A process that this one starts has the open files of this one, and so their locks, until it runs its program. So a
 /// lock that was released can be held for a moment longer.
-async fn lock(path: &Path) -> Result<File> {
+pub(super) async fn lock(path: &Path) -> Result<File> {
     for _ in 0..ATTEMPTS {
         if let Some(locked) = try_lock(path)? {
             return Ok(locked);

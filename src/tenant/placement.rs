@@ -60,6 +60,16 @@ impl Placement {
     pub fn database_of(id: &TenantId) -> Self {
         Self::Database { name: PlacementName::of(id) }
     }
+
+    /// The kind of a placement, for logs and metrics. The name of a place contains the id of its tenant.
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
+    pub(crate) const fn class(&self) -> &'static str {
+        match self {
+            Self::Shared => "shared",
+            Self::Schema { .. } => "schema",
+            Self::Database { .. } => "database",
+        }
+    }
 }
 
 /// The name of a schema or of a database: 1 to 63 lower-case letters, digits, `_` and `-`, the first a letter.

@@ -22,6 +22,7 @@ mod dropped_statements;
 mod enforcement;
 mod grants;
 mod leak_fixture;
+mod move_conditions;
 mod moves;
 mod place_chaos;
 mod place_doctor;

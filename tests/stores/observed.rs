@@ -34,7 +34,7 @@ struct Order {
 }
 
 /// The counters, and how often each histogram recorded, since the last call: `name{label=value,..}`.
-fn counts(snapshotter: &Snapshotter) -> BTreeMap<String, u64> {
+pub(crate) fn counts(snapshotter: &Snapshotter) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     for (key, _, _, value) in snapshotter.snapshot().into_vec() {
         let labels: Vec<String> =
@@ -297,7 +297,7 @@ async fn health_sets_the_gauges_of_connections_on_postgres() {
 }
 
 /// Records the log of the library, with the end of each span.
-fn logged(log: &Log) -> tracing::subscriber::DefaultGuard {
+pub(crate) fn logged(log: &Log) -> tracing::subscriber::DefaultGuard {
     let log = log.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_ansi(false)
@@ -374,7 +374,7 @@ async fn each_step_of_provisioning_has_a_span_and_is_counted<DB: TestPlaces>() {
     }
 }
 
-fn no_secret(text: &str, slugs: &[&str]) {
+pub(crate) fn no_secret(text: &str, slugs: &[&str]) {
     for said in ["postgres://", "sqlite:", "password"].iter().chain(slugs) {
         assert!(!text.contains(said), "{said}: {text}");
     }

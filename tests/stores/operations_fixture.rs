@@ -45,7 +45,7 @@ impl Shapes for Postgres {
             PARTITION BY RANGE (day);
         CREATE TABLE clicks_old PARTITION OF clicks FOR VALUES FROM (MINVALUE) TO ('2026-01-01');
         CREATE TABLE clicks_new PARTITION OF clicks FOR VALUES FROM ('2026-01-01') TO (MAXVALUE);
-        CREATE TABLE settings (tenant_id uuid PRIMARY KEY, theme text);
+        CREATE TABLE settings (tenant_id uuid PRIMARY KEY, theme text, code char(5), bits bit(4), codes char(3)[], span int4range);
         CREATE TABLE lines (tenant_id uuid NOT NULL, line text)";
     const ROWS: &'static str = "
         INSERT INTO projects SELECT 'TENANT', n, 'project ' || n FROM generate_series(1, 1500) n;
@@ -59,7 +59,7 @@ impl Shapes for Postgres {
         INSERT INTO attachments SELECT 'TENANT', gen_random_uuid(), id, decode('00ff0a0d', 'hex'), '{\"a\": [1, null, \"é\"]}',
             '2026-02-03 04:05:06.789012+00', 1234567.000001, ARRAY['x', NULL, 'a,b \"c\"'], 0.1 + 0.2 FROM comments LIMIT 3;
         INSERT INTO clicks SELECT 'TENANT', n, CASE WHEN n % 2 = 0 THEN '2025-05-05' ELSE '2026-05-05' END::date FROM generate_series(1, 40) n;
-        INSERT INTO settings VALUES ('TENANT', 'dark');
+        INSERT INTO settings VALUES ('TENANT', 'dark', 'ab', B'1010', ARRAY['x', 'yz'], '[1,5)');
         INSERT INTO lines VALUES ('TENANT', 'twice'), ('TENANT', 'twice'), ('TENANT', NULL), ('TENANT', '')";
 
     fn tables_with_tenant_column() -> &'static str {

@@ -158,6 +158,7 @@ impl<DB: Backend> SqlStore<DB> {
         &self,
         tenant: NewTenant,
         created: &str,
+        begun: Option<(&str, &str)>,
         actor: Option<&Actor>,
     ) -> Result<Arc<Tenant>> {
         let mut tenant = tenant.into_tenant();
@@ -177,6 +178,9 @@ impl<DB: Backend> SqlStore<DB> {
         let tenant = insert_tenant::<DB>(&mut tx, tenant, &self.timing).await?;
         if ready {
             self.write_step(&mut tx, tenant.id(), created, None).await?;
+        }
+        if let Some((step, error)) = begun {
+            self.write_step(&mut tx, tenant.id(), step, Some(error)).await?;
         }
         if let Some((actor, own_tables)) = recorded {
             record::<DB>(&mut tx, own_tables, &created_event(&tenant, actor)).await?;

@@ -31,25 +31,35 @@ const ROWS: [(&str, &str); 13] = [
     ("tenancy_tenant_migrations", "DELETE FROM tenancy_tenant_migrations WHERE tenant_id = $1"),
 ];
 
-/// The tables with rows of tenants that are used in transactions of a tenant.
-const OWN_ROWS: [(&str, &str); 5] = [
-    ("tenancy_audit_events", "DELETE FROM tenancy_audit_events WHERE tenant_id = $1"),
-    ("tenancy_gauge_resources", "DELETE FROM tenancy_gauge_resources WHERE tenant_id = $1"),
-    ("tenancy_gauges", "DELETE FROM tenancy_gauges WHERE tenant_id = $1"),
-    ("tenancy_usage", "DELETE FROM tenancy_usage WHERE tenant_id = $1"),
-    ("tenancy_usage_batches", "DELETE FROM tenancy_usage_batches WHERE tenant_id = $1"),
+/// The tables with rows of tenants that are used in transactions of a tenant: the name, what deletes the rows, and what
+/// counts them.
+const OWN_ROWS: [(&str, &str, &str); 5] = [
+    (
+        "tenancy_audit_events",
+        "DELETE FROM tenancy_audit_events WHERE tenant_id = $1",
+        "SELECT count(*) FROM tenancy_audit_events WHERE tenant_id = $1",
+    ),
+    (
+        "tenancy_gauge_resources",
+        "DELETE FROM tenancy_gauge_resources WHERE tenant_id = $1",
+        "SELECT count(*) FROM tenancy_gauge_resources WHERE tenant_id = $1",
+    ),
+    (
+        "tenancy_gauges",
+        "DELETE FROM tenancy_gauges WHERE tenant_id = $1",
+        "SELECT count(*) FROM tenancy_gauges WHERE tenant_id = $1",
+    ),
+    (
+        "tenancy_usage",
+        "DELETE FROM tenancy_usage WHERE tenant_id = $1",
+        "SELECT count(*) FROM tenancy_usage WHERE tenant_id = $1",
+    ),
+    (
+        "tenancy_usage_batches",
+        "DELETE FROM tenancy_usage_batches WHERE tenant_id = $1",
+        "SELECT count(*) FROM tenancy_usage_batches WHERE tenant_id = $1",
+    ),
 ];
-
-/// The statement that counts the rows of a tenant in one of these tables.
-fn left(table: &str) -> &'static str {
-    match table {
-        "tenancy_audit_events" => "SELECT count(*) FROM tenancy_audit_events WHERE tenant_id = $1",
-        "tenancy_gauge_resources" => "SELECT count(*) FROM tenancy_gauge_resources WHERE tenant_id = $1",
-        "tenancy_gauges" => "SELECT count(*) FROM tenancy_gauges WHERE tenant_id = $1",
-        "tenancy_usage" => "SELECT count(*) FROM tenancy_usage WHERE tenant_id = $1",
-        _ => "SELECT count(*) FROM tenancy_usage_batches WHERE tenant_id = $1",
-    }
-}
 
 impl<DB: Backend> SqlStore<DB> {
     /// Closes a tenant for good, and records `tenant.delete`.
@@ -149,11 +159,11 @@ impl<DB: Backend> SqlStore<DB> {
                 // The policy of the audit log allows deletes to the owner only with this setting.
                 fetch::<DB>(tx.conn(), "SELECT set_config('app.tenancy_move', 'on', true)", &[]).await?;
             }
-            for (table, sql) in OWN_ROWS.into_iter().filter(|(table, _)| !holds.contains_key(*table)) {
+            for (table, sql, left) in OWN_ROWS.into_iter().filter(|(table, ..)| !holds.contains_key(*table)) {
                 let bound = own_tables.bound(tenant);
                 removed.push((table, execute::<DB>(tx.conn(), sql, &[Value::Tenant(&bound)]).await?));
                 // Row-level security hides rows from a role that may not delete them, without an error.
-                let rows = fetch::<DB>(tx.conn(), left(table), &[Value::Tenant(&bound)]).await?;
+                let rows = fetch::<DB>(tx.conn(), left, &[Value::Tenant(&bound)]).await?;
                 let rows =
                     rows.first().map_or(Ok(0), |row| DB::int(row, 0)).map_err(|e| database_error(&e))?;
                 if rows > 0 {
