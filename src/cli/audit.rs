@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::audit_line::AuditLines;
 use super::audit_log::{AuditLog, id_at};
 use super::config::block_on;
-use super::databases::{Databases, Urls};
+use super::databases::Databases;
 use super::embedded::Embedded;
 use super::interrupts::interrupts;
 use super::output::{note, text, write};
@@ -114,15 +114,13 @@ pub(crate) fn run(command: &AuditCommand, embedded: &Embedded) -> Result<ExitCod
     };
     block_on(async {
         let schema = chosen.databases.schema(embedded)?;
-        match chosen.databases.urls()? {
-            Urls::Postgres { url, control } => {
-                let opened = chosen.databases.postgres(&url, &control, schema).await?;
-                run_on(command, &opened.store, &AuditLog::new(&opened)).await
-            }
-            Urls::Sqlite { url, control } => {
-                let opened = chosen.databases.sqlite(&url, &control, schema).await?;
-                run_on(command, &opened.store, &AuditLog::new(&opened)).await
-            }
+        let urls = chosen.databases.urls()?;
+        if urls.is_postgres {
+            let opened = chosen.databases.postgres(&urls, schema).await?;
+            run_on(command, &opened.store, &AuditLog::new(&opened)).await
+        } else {
+            let opened = chosen.databases.sqlite(&urls, schema).await?;
+            run_on(command, &opened.store, &AuditLog::new(&opened)).await
         }
     })
 }

@@ -218,8 +218,9 @@ pub(crate) fn run(arguments: &[OsString], embedded: Embedded) -> ExitCode {
     })
 }
 
-/// The commands with `--migrations`.
-const MIGRATIONS: [&[&str]; 3] = [&["migrate", "run"], &["migrate", "status"], &["tenants", "import"]];
+/// The commands that always need `--migrations`.
+const MIGRATIONS: [&[&str]; 4] =
+    [&["migrate", "run"], &["migrate", "status"], &["tenants", "import"], &["tenants", "restore"]];
 /// The commands with `--catalog`.
 const CATALOGS: [&[&str]; 6] = [
     &["recount"],
@@ -305,6 +306,7 @@ mod tests {
             ("tenants create acme --plan free", "--catalog"),
             ("tenants import acme.tar --slug acme --plan free --migrations here", "--catalog"),
             ("tenants import acme.tar --slug acme --plan free --catalog here", "--migrations"),
+            ("tenants restore acme acme.tar --dry-run", "--migrations"),
             ("stripe quarantine replay evt_1", "--catalog"),
             ("stripe reconcile", "--catalog"),
         ] {

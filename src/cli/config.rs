@@ -12,7 +12,11 @@ use tenancy_sql::{Dialect, Schema};
 /// Runs the work of a command.
 pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|e| e.to_string())?.block_on(work)
+    let runtime = runtime.map_err(|e| e.to_string())?;
+    let result = runtime.block_on(work);
+    // A thread that reads standard input, or writes to standard output, can wait for another program.
+    runtime.shutdown_background();
+    result
 }
 
 /// The URL of the database: `--url`, or else `DATABASE_URL`.

@@ -10,10 +10,10 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{Postgres, Sqlite};
 use tenancy_sql::Schema;
 
-use super::config::{database, is_postgres};
 use super::embedded::Embedded;
 use super::output::text;
 use super::tenants;
+use super::urls::{Urls, without_files};
 use crate::context::TenantDirectory;
 use crate::isolation::doctor::Check;
 use crate::placement::{ConnectionLimits, DatabaseConfig, Provision, SqliteFiles};
@@ -50,12 +50,6 @@ pub(crate) struct Databases {
     config: Option<PathBuf>,
 }
 
-/// The databases by their URLs.
-pub(crate) enum Urls {
-    Postgres { url: String, control: String },
-    Sqlite { url: String, control: String },
-}
-
 /// The rows of tenants, and the list of tenants.
 pub(crate) struct Opened<DB: Provision> {
     pub(crate) db: TenantDb<DB>,
@@ -66,13 +60,7 @@ pub(crate) struct Opened<DB: Provision> {
 
 impl Databases {
     pub(crate) fn urls(&self) -> Result<Urls, String> {
-        let url = database(self.url.clone())?;
-        let control = self.control_url.clone().unwrap_or_else(|| url.clone());
-        match (is_postgres(&url)?, is_postgres(&control)?) {
-            (true, true) => Ok(Urls::Postgres { url, control }),
-            (false, false) => Ok(Urls::Sqlite { url, control }),
-            _ => Err("`--url` and `--control-url` name different kinds of databases".to_owned()),
-        }
+        Urls::new(self.url.as_deref(), self.control_url.as_deref())
     }
 
     pub(crate) fn schema(&self, embedded: &Embedded) -> Result<Schema, String> {
@@ -100,15 +88,10 @@ impl Databases {
 
     pub(crate) async fn postgres(
         &self,
-        url: &str,
-        control: &str,
+        Urls { url, control, .. }: &Urls,
         schema: Schema,
     ) -> Result<Opened<Postgres>, String> {
-        if self.files.is_some() {
-            return Err(
-                "`--files` is for SQLite; PostgreSQL keeps tenants in schemas and databases".to_owned()
-            );
-        }
+        without_files(self.files.as_deref())?;
         let app: PgConnectOptions = url.parse().map_err(|e| format!("`--url` cannot be read: {e}"))?;
         let list: PgConnectOptions =
             control.parse().map_err(|e| format!("`--control-url` cannot be read: {e}"))?;
@@ -139,8 +122,7 @@ impl Databases {
 
     pub(crate) async fn sqlite(
         &self,
-        url: &str,
-        control: &str,
+        Urls { url, control, .. }: &Urls,
         schema: Schema,
     ) -> Result<Opened<Sqlite>, String> {
         if self.role_per_tenant || self.predicate_only || !self.accept.is_empty() {

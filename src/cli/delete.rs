@@ -18,12 +18,8 @@ use super::table::{Align, Table};
 use super::{receipts, tenants};
 use crate::Error;
 use crate::ErrorKind;
-use crate::context::Actor;
 use crate::operations::{Deletion, DeletionPlan, DeletionReceipt};
 use crate::tenant::{Slug, Tenant, TenantId};
-
-/// The actor in the audit log and in the receipt.
-const ACTOR: &str = "tenancy tenants";
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -62,7 +58,7 @@ pub(crate) async fn run<DB: Hooked>(
     // Whatever is wrong with the key or the file is found before anything is deleted.
     let keys = receipts::keys()?;
     let deletion = |id: &TenantId| {
-        let deletion = with_hooks(provisioner.deletion(id, &Actor::system(ACTOR)), &embedded.hooks);
+        let deletion = with_hooks(provisioner.deletion(id, &tenants::actor()), &embedded.hooks);
         options.holds.iter().fold(deletion, |deletion, (table, reason)| deletion.hold(table, reason))
     };
     let is_json = options.owner.json;

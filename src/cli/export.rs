@@ -1,18 +1,18 @@
 //! `tenancy tenants export`: writes the data of a tenant into a bundle.
 
 use std::io::IsTerminal as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use tokio::io::BufWriter;
 
+use super::bundle_input::is_standard;
 use super::interrupts::{INTERRUPTED, unless_interrupted};
 use super::new_file::NewFile;
 use super::output::{counted, json, note, show, text};
+use super::progress::byte_bar;
 use super::provisioners::{Owner, Provisioned};
 use super::table::{Align, Table};
 use super::tenants;
@@ -37,8 +37,8 @@ pub(crate) async fn run<DB: TenantData>(
 ) -> Result<ExitCode, String> {
     let tenant = tenants::find(store, &options.tenant, "SLUG_OR_ID").await?;
     let export = provisioner.export(tenant.id());
-    let bar = bar();
-    let written = if options.output == Path::new("-") {
+    let bar = byte_bar(None);
+    let written = if is_standard(&options.output) {
         if std::io::stdout().is_terminal() {
             return Err("a bundle is not for a terminal; name a file by `--output`".to_owned());
         }
@@ -62,16 +62,6 @@ pub(crate) async fn run<DB: TenantData>(
     Ok(ExitCode::SUCCESS)
 }
 
-fn bar() -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("{spinner} {bytes} ({bytes_per_sec})");
-    bar.set_style(style.expect("the template is right"));
-    if !bar.is_hidden() {
-        bar.enable_steady_tick(Duration::from_millis(100));
-    }
-    bar
-}
-
 #[derive(Serialize)]
 struct Exported<'a> {
     #[serde(flatten)]
@@ -84,7 +74,7 @@ struct Exported<'a> {
 
 fn report(options: &Options, tenant: &Tenant, manifest: &Manifest, bytes: u64) -> Result<(), String> {
     let file = options.output.display().to_string();
-    let is_standard = options.output == Path::new("-");
+    let is_standard = is_standard(&options.output);
     let report = if options.owner.json {
         let (schema_version, tables) = (manifest.schema_version, &manifest.tables);
         json(&Exported { tenant: tenants::named(tenant), file, bytes, schema_version, tables })

@@ -7,56 +7,36 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use clap::Args;
 use futures_util::future::{Either, select};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Map, Value};
-use tenancy_sql::Dialect;
-use tokio::fs::File;
 use tokio::io::{AsyncRead, ReadBuf};
 
+use super::bundle_input::{BundleInput, read_to_end};
 use super::embedded::Embedded;
-use super::interrupts::{INTERRUPTED, interrupts};
-use super::output::{counted, json, note, printable, show, text};
-use super::provisioners::{Owner, Provisioned};
+use super::interrupts::{INTERRUPTED, interrupts, unless_interrupted};
+use super::new_tenant;
+use super::output::{counted, json, note, show, text};
+use super::progress::byte_bar;
+use super::provisioners::{Migrating, Provisioned};
 use super::table::{Align, Table};
 use crate::ErrorKind;
 use crate::operations::{Imported, TenantData};
 use crate::store::SqlStore;
-use crate::tenant::{NewTenant, Placement, Region, Slug, TenantStatus, TenantStore};
+use crate::tenant::{Slug, TenantStatus, TenantStore};
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// The bundle, which `tenancy tenants export` wrote.
+    /// The bundle, which `tenancy tenants export` wrote; `-` is standard input.
     file: PathBuf,
     /// The name of the new tenant in URLs.
     #[arg(long)]
     slug: String,
-    /// The display name; without it, the slug.
-    #[arg(long, value_name = "TEXT")]
-    name: Option<String>,
-    /// The plan, by its key in the catalog.
-    #[arg(long, value_name = "KEY")]
-    plan: String,
-    /// The file of the plan catalog, TOML or `.json`, which must have the plan.
-    #[arg(long, value_name = "FILE")]
-    catalog: Option<PathBuf>,
-    /// The region in which the data stays. Without it every process may serve the tenant.
-    #[arg(long, value_name = "REGION")]
-    region: Option<String>,
-    /// Give the tenant a schema of its own, instead of the shared tables. PostgreSQL only.
-    #[arg(long)]
-    own_schema: bool,
-    /// Give the tenant a database or a file of its own, instead of the shared tables.
-    #[arg(long, conflicts_with = "own_schema")]
-    own_database: bool,
-    /// The directory of the application's migrations, as in `sqlx::migrate!`.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) migrations: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) owner: Owner,
+    new: new_tenant::Options,
+    #[command(flatten)]
+    pub(crate) place: Migrating,
 }
 
 pub(crate) async fn run<DB: TenantData>(
@@ -64,16 +44,13 @@ pub(crate) async fn run<DB: TenantData>(
     embedded: &Embedded,
     Provisioned { store, provisioner }: &Provisioned<DB>,
 ) -> Result<ExitCode, String> {
-    if options.own_schema && DB::DIALECT == Dialect::Sqlite {
-        return Err("SQLite has no schemas; give the tenant a file of its own: `--own-database`".to_owned());
-    }
-    let new = new_tenant(options, embedded)?;
-    let unreadable = |e| format!("{}: {e}; name a bundle that `export` wrote", options.file.display());
-    let file = File::open(&options.file).await.map_err(unreadable)?;
-    let bar = bar(file.metadata().await.map_err(unreadable)?.len());
+    let new = options.new.new_tenant::<DB>(&options.slug, embedded)?;
+    let input = BundleInput::open(&options.file).await?;
+    let is_stream = input.bytes.is_none();
+    let bar = byte_bar(input.bytes);
     let stop = Arc::new(AtomicBool::new(false));
-    let reader = Stoppable { reader: bar.wrap_async_read(file), stop: stop.clone() };
-    let (mut import, mut interrupts) = (pin!(provisioner.import(reader, new)), interrupts());
+    let mut reader = Stoppable { reader: bar.wrap_async_read(input.reader), stop: stop.clone() };
+    let (mut import, mut interrupts) = (Box::pin(provisioner.import(&mut reader, new)), interrupts());
     let imported = loop {
         match select(import.as_mut(), pin!(interrupts.recv())).await {
             Either::Left((imported, _)) => break imported,
@@ -86,6 +63,7 @@ pub(crate) async fn run<DB: TenantData>(
             }
         }
     };
+    drop(import);
     bar.finish_and_clear();
     let imported = match imported {
         Ok(imported) => imported,
@@ -101,31 +79,12 @@ pub(crate) async fn run<DB: TenantData>(
             return Err(text(&error));
         }
     };
-    let is_own = *imported.tenant.placement() != Placement::Shared;
-    if is_own && !options.owner.has_runtime_role() && DB::DIALECT == Dialect::Postgres {
-        note("without `--runtime-role` the application was granted no rights on the new tables");
+    if is_stream {
+        let _ = unless_interrupted(read_to_end(&mut reader)).await;
     }
-    show(&report(&imported, options.owner.json))?;
+    options.place.owner.note_missing_grants::<DB>(imported.tenant.placement());
+    show(&report(&imported, options.place.owner.json))?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn new_tenant(options: &Options, embedded: &Embedded) -> Result<NewTenant, String> {
-    let refused = |e: crate::Error| text(&e);
-    embedded.catalog(options.catalog.as_deref())?.plan(&options.plan).map_err(refused)?;
-    let slug =
-        Slug::parse(&options.slug).map_err(|e| format!("`{}`: {}", printable(&options.slug), text(&e)))?;
-    let name = options.name.clone().unwrap_or_else(|| slug.to_string());
-    let mut new = NewTenant::new(slug, name, options.plan.clone());
-    if let Some(region) = &options.region {
-        new = new.region(Region::parse(region).map_err(refused)?);
-    }
-    if options.own_schema {
-        new = new.own_schema();
-    }
-    if options.own_database {
-        new = new.own_database();
-    }
-    Ok(new)
 }
 
 /// Whether the tenant of an import that failed is still in the list of tenants.
@@ -139,16 +98,6 @@ fn removed_by(slug: &str) -> String {
     format!(
         "a tenant that is left, and not open, is removed by `tenancy tenants delete {slug} --confirm {slug}`"
     )
-}
-
-fn bar(bytes: u64) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr());
-    let style = ProgressStyle::with_template("{spinner} [{bar:30}] {bytes} of {total_bytes}");
-    bar.set_style(style.expect("the template is right"));
-    if !bar.is_hidden() {
-        bar.enable_steady_tick(Duration::from_millis(100));
-    }
-    bar
 }
 
 fn report(imported: &Imported, is_json: bool) -> String {

@@ -1,26 +1,20 @@
-//! `tenancy tenants`: lists tenants and changes one of them, with an audit event for each change.
+//! `tenancy tenants`: lists tenants and changes the state of one, with an audit event for each change.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::context::Actor;
 use crate::placement::Provision;
 use crate::store::SqlStore;
-use crate::tenant::{NewTenant, Placement, Region, Slug, Suspension, Tenant, TenantStatus};
+use crate::tenant::{Slug, Suspension, Tenant, TenantStatus};
 use clap::Subcommand;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use sqlx::{Postgres, Sqlite};
 
 use super::config::{block_on, is_postgres};
 use super::control::Control;
-use super::embedded::Embedded;
 use super::output::{json, printable, show, text};
 use super::table::{Align, Table};
 use super::tenants;
-
-/// The actor in the audit log.
-const ACTOR: &str = "tenancy tenants";
 
 #[derive(Subcommand)]
 pub(crate) enum LifecycleCommand {
@@ -40,27 +34,6 @@ pub(crate) enum LifecycleCommand {
         /// The tenant, by its slug or its id.
         #[arg(value_name = "SLUG_OR_ID")]
         tenant: String,
-        #[command(flatten)]
-        control: Control,
-    },
-    /// Add a tenant that is open at once, with its rows in the shared tables.
-    ///
-    /// A tenant with a schema or a database of its own is added by your program, with a `Provisioner`.
-    Create {
-        /// The name in URLs.
-        slug: String,
-        /// The display name; without it, the slug.
-        #[arg(long, value_name = "TEXT")]
-        name: Option<String>,
-        /// The plan, by its key in the catalog.
-        #[arg(long, value_name = "KEY")]
-        plan: String,
-        /// The file of the plan catalog, TOML or `.json`, which must have the plan.
-        #[arg(long, value_name = "FILE")]
-        catalog: Option<PathBuf>,
-        /// The region in which the data stays. Without it every process may serve the tenant.
-        #[arg(long, value_name = "REGION")]
-        region: Option<String>,
         #[command(flatten)]
         control: Control,
     },
@@ -119,7 +92,6 @@ impl LifecycleCommand {
         match self {
             Self::List { control, .. }
             | Self::Show { control, .. }
-            | Self::Create { control, .. }
             | Self::Suspend { control, .. }
             | Self::Resume { control, .. }
             | Self::Rename { control, .. } => control,
@@ -127,55 +99,39 @@ impl LifecycleCommand {
     }
 }
 
-pub(crate) fn run(command: &LifecycleCommand, embedded: &Embedded) -> Result<ExitCode, String> {
+pub(crate) fn run(command: &LifecycleCommand) -> Result<ExitCode, String> {
     block_on(async {
         let url = command.control().url()?;
         let unreachable = |e| format!("the database cannot be reached: {e}");
         if is_postgres(&url)? {
-            run_on(command, embedded, &tenants::store::<Postgres>(&url).await.map_err(unreachable)?).await
+            run_on(command, &tenants::store::<Postgres>(&url).await.map_err(unreachable)?).await
         } else {
-            run_on(command, embedded, &tenants::store::<Sqlite>(&url).await.map_err(unreachable)?).await
+            run_on(command, &tenants::store::<Sqlite>(&url).await.map_err(unreachable)?).await
         }
     })?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn run_on<DB: Provision>(
-    command: &LifecycleCommand,
-    embedded: &Embedded,
-    store: &SqlStore<DB>,
-) -> Result<(), String> {
+async fn run_on<DB: Provision>(command: &LifecycleCommand, store: &SqlStore<DB>) -> Result<(), String> {
     let tenant = match command {
         LifecycleCommand::List { status, plan, control } => {
             return list(store, *status, plan.as_deref(), control.json).await;
         }
         LifecycleCommand::Show { tenant, .. } => tenants::find(store, tenant, "SLUG_OR_ID").await?,
-        _ => changed(command, embedded, store).await?,
+        _ => changed(command, store).await?,
     };
-    show(&if command.control().json { json(&*tenant) } else { described(&tenant) })
+    show(&if command.control().json { json(&*tenant) } else { tenants::described(&tenant) })
 }
 
 async fn changed<DB: Provision>(
     command: &LifecycleCommand,
-    embedded: &Embedded,
     store: &SqlStore<DB>,
 ) -> Result<Arc<Tenant>, String> {
-    let (actor, refused) = (Actor::system(ACTOR), |e: crate::Error| text(&e));
+    let (actor, refused) = (tenants::actor(), |e: crate::Error| text(&e));
     let find = async |tenant: &str| tenants::find(store, tenant, "SLUG_OR_ID").await;
     let slug = |slug: &str| Slug::parse(slug).map_err(|e| format!("`{}`: {}", printable(slug), text(&e)));
     match command {
         LifecycleCommand::List { .. } | LifecycleCommand::Show { .. } => Err("it changes nothing".to_owned()),
-        LifecycleCommand::Create { slug: name_in_urls, name, plan, catalog, region, .. } => {
-            embedded.catalog(catalog.as_deref())?.plan(plan).map_err(refused)?;
-            let slug = slug(name_in_urls)?;
-            let name = name.clone().unwrap_or_else(|| slug.to_string());
-            let tenant = NewTenant::new(slug, name, plan.clone()).status(TenantStatus::Active);
-            let tenant = match region {
-                Some(region) => tenant.region(Region::parse(region).map_err(refused)?),
-                None => tenant,
-            };
-            store.create(tenant, &actor).await.map_err(refused)
-        }
         LifecycleCommand::Suspend { tenant, reason, message, .. } => {
             let suspension = Suspension::new(reason).map_err(refused)?;
             let suspension = match message {
@@ -218,7 +174,7 @@ async fn list<DB: Provision>(
             show(&if as_json {
                 json(&**tenant)
             } else {
-                table.line([tenant.slug(), &tenant.status().as_str(), &plan, &place(tenant)], &name)
+                table.line([tenant.slug(), &tenant.status().as_str(), &plan, &tenants::place(tenant)], &name)
             })?;
         }
     }
@@ -227,30 +183,4 @@ async fn list<DB: Provision>(
         (false, 1) => show("1 tenant\n"),
         (false, shown) => show(&format!("{shown} tenants\n")),
     }
-}
-
-fn place(tenant: &Tenant) -> String {
-    match tenant.placement() {
-        Placement::Shared => "shared tables".to_owned(),
-        Placement::Schema { name } => format!("schema {name}"),
-        Placement::Database { name } => format!("database {name}"),
-    }
-}
-
-/// A tenant in lines.
-fn described(tenant: &Tenant) -> String {
-    let mut lines = vec![
-        ("tenant", tenant.slug().to_string()),
-        ("id", tenant.id().to_string()),
-        ("name", printable(tenant.name())),
-        ("status", format!("{}, set by {}", tenant.status(), tenant.status_set_by().as_str())),
-        ("plan", printable(tenant.plan())),
-        ("place", place(tenant)),
-    ];
-    lines.extend(tenant.region().map(|region| ("region", region.to_string())));
-    if let Some(suspension) = tenant.suspension() {
-        lines.push(("reason", printable(suspension.reason())));
-        lines.extend(suspension.user_message().map(|message| ("message", printable(message))));
-    }
-    lines.into_iter().fold(String::new(), |text, (key, value)| text + &format!("{key:<8} {value}\n"))
 }

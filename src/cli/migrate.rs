@@ -14,13 +14,14 @@ use futures_util::StreamExt;
 use futures_util::future::{Either, select};
 use tenancy_sql::Dialect;
 
-use super::config::{block_on, database};
+use super::config::block_on;
 use super::embedded::Embedded;
 use super::interrupts::interrupts;
 use super::migrate_report::{Report, compared};
 use super::output::{show, text};
 use super::provisioners::{Provisioned, Settings};
 use super::tenants;
+use super::urls::Urls;
 
 #[derive(Subcommand)]
 pub(crate) enum MigrateCommand {
@@ -96,10 +97,9 @@ pub(crate) fn run(command: &MigrateCommand, mut embedded: Embedded) -> Result<Ex
                 "an argument follows no option; name the database by `--url` or `DATABASE_URL`".to_owned()
             );
         }
-        let url = database(places.url.clone())?;
+        let urls = Urls::new(places.url.as_deref(), places.control_url.as_deref())?;
         let settings = Settings {
-            url: &url,
-            control: places.control_url.as_deref().unwrap_or(&url),
+            urls: &urls,
             files: places.files.as_deref(),
             without_shared_tables: places.without_shared_tables,
             runtime_role: run.and_then(|run| run.runtime_role.as_deref()),
@@ -107,7 +107,7 @@ pub(crate) fn run(command: &MigrateCommand, mut embedded: Embedded) -> Result<Ex
         };
         let schema = run.map(|run| embedded.schema(run.config.as_deref()));
         let migrator = embedded.migrations(places.migrations.as_ref()).await?;
-        if settings.is_postgres()? {
+        if urls.is_postgres {
             let schema = schema.transpose();
             let schema = schema.map_err(|e| format!("{e}; `--config` names the file of the policies"))?;
             work(&settings.on_postgres(migrator, schema).await?, places, run).await

@@ -1,12 +1,11 @@
 //! What `tenancy migrate` prints: lines of text or JSON on standard output, and a progress bar.
 
-use std::time::Duration;
-
 use crate::placement::{Drift, MigratedPlace};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use serde::Serialize;
 
 use super::output::{Cause, json, line, show, text};
+use super::progress::bar;
 
 /// Reports a run: a line for each place that failed, and in JSON for every place. The progress bar is on standard
 /// error, if that is a terminal.
@@ -39,12 +38,7 @@ impl Summary {
 
 impl Report {
     pub(crate) fn new(json: bool, places: usize) -> Self {
-        let bar = ProgressBar::with_draw_target(Some(places as u64), ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template("{spinner} [{bar:30}] {pos} of {len} places{msg}");
-        bar.set_style(style.expect("the template is right"));
-        if !bar.is_hidden() {
-            bar.enable_steady_tick(Duration::from_millis(100));
-        }
+        let bar = bar(Some(places as u64), "{spinner} [{bar:30}] {pos} of {len} places{msg}");
         Self { json, bar, summary: Summary::default() }
     }
 

@@ -1,10 +1,9 @@
 //! [`Progress`]: what a move does now, on standard error.
 
-use std::time::Duration;
-
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 
 use super::output::note;
+use super::progress::bar;
 use crate::operations::MoveProgress;
 
 /// Shows the step, the table and its rows: in one line that changes at a terminal, and otherwise a line for each step and
@@ -16,13 +15,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub(crate) fn new() -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template("{spinner} {msg}");
-        bar.set_style(style.expect("the template is right"));
-        if !bar.is_hidden() {
-            bar.enable_steady_tick(Duration::from_millis(100));
-        }
-        Self { bar, last: None }
+        Self { bar: bar(None, "{spinner} {msg}"), last: None }
     }
 
     pub(crate) fn show(&mut self, now: &MoveProgress) {

@@ -1,6 +1,5 @@
 //! `tenancy tenants move`: moves a tenant to another place while it is used, or rolls an unfinished move back.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,16 +11,12 @@ use tenancy_sql::Dialect;
 use super::interrupts::{INTERRUPTED, unless_interrupted};
 use super::move_progress::Progress;
 use super::output::{counted, json, note, show, text};
-use super::provisioners::{Owner, Provisioned};
+use super::provisioners::{Migrating, Provisioned};
 use super::table::{Align, Table};
 use super::tenants;
-use crate::context::Actor;
 use crate::operations::{Move, MovePlan, MoveReport, MoveStep, TenantData, UnfinishedMove};
 use crate::placement::Provisioner;
 use crate::tenant::{Placement, Tenant, TenantId};
-
-/// The actor in the audit log.
-const ACTOR: &str = "tenancy tenants";
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -37,14 +32,15 @@ pub(crate) struct Options {
     /// How long the old schema, database or file is kept after the switch, empty: at least the time to live of your caches.
     #[arg(long, value_name = "SECONDS", default_value = "60")]
     grace: u64,
+    /// How long to wait for the lock of a table, and for transactions that are open when the tenant is fenced. Then the move
+    /// fails, and can be repeated. At most a day.
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = clap::value_parser!(u64).range(..=86_400))]
+    wait: u64,
     /// Undo the unfinished move of the tenant, before its switch.
-    #[arg(long, conflicts_with_all = ["dry_run", "grace"])]
+    #[arg(long, conflicts_with_all = ["dry_run", "grace", "wait"])]
     roll_back: bool,
-    /// The directory of the application's migrations, as in `sqlx::migrate!`. A new schema, database or file needs them.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) migrations: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) owner: Owner,
+    pub(crate) place: Migrating,
 }
 
 impl Options {
@@ -84,8 +80,8 @@ pub(crate) async fn run<DB: TenantData>(
     let tenant = tenants::find(store, &options.tenant, "SLUG_OR_ID").await?;
     let to = options.to.map(|to| to.of(tenant.id()));
     let movement = |target: Placement| {
-        let grace = Duration::from_secs(options.grace);
-        provisioner.move_to(tenant.id(), target, &Actor::system(ACTOR)).grace(grace)
+        let [grace, wait] = [options.grace, options.wait].map(Duration::from_secs);
+        provisioner.move_to(tenant.id(), target, &tenants::actor()).grace(grace).wait(wait)
     };
     if options.roll_back {
         let target = match to {
@@ -98,7 +94,7 @@ pub(crate) async fn run<DB: TenantData>(
     let movement = movement(target.clone());
     if options.dry_run {
         let plan = movement.plan().await.map_err(|e| text(&e))?;
-        show(&if options.owner.json { json(&Planned::of(&tenant, &plan)) } else { planned(&plan) })?;
+        show(&if options.place.owner.json { json(&Planned::of(&tenant, &plan)) } else { planned(&plan) })?;
         return Ok(ExitCode::from(u8::from(!plan.refused.is_empty())));
     }
     let mut progress = Progress::new();
@@ -166,7 +162,7 @@ async fn roll_back<DB: TenantData>(
     };
     done.map_err(|e| text(&e))?;
     let place = tenant.placement();
-    show(&if options.owner.json {
+    show(&if options.place.owner.json {
         json(&Undone { tenant: tenants::named(tenant), target, rolled_back: true })
     } else {
         format!("{}: the move to the {target} is rolled back; the tenant is in the {place}\n", tenant.slug())
@@ -234,7 +230,7 @@ struct Moved<'a> {
 
 fn moved_to(options: &Options, tenant: &Tenant, place: &Placement, report: &MoveReport) -> String {
     let MoveReport { tables, copied, fenced_ms } = report;
-    if options.owner.json {
+    if options.place.owner.json {
         let (copied, fenced_ms) = (*copied, *fenced_ms);
         let (slug, tenant) = (tenant.slug().as_str(), tenant.id());
         return json(&Moved { tenant, slug, place, tables, copied, fenced_ms });

@@ -1,4 +1,5 @@
-//! [`Owner`]: the options of commands that work as the owner of the tables, and the [`Provisioner`] that they need.
+//! [`Owner`] and [`Migrating`]: the options of commands that work as the owner of the tables, and the [`Provisioner`] that
+//! they need.
 
 use std::path::{Path, PathBuf};
 
@@ -7,12 +8,15 @@ use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{ConnectOptions, Connection, Postgres, Sqlite};
-use tenancy_sql::Schema;
+use tenancy_sql::{Dialect, Schema};
 
-use super::config::{database, is_postgres, postgres};
+use super::config::{database, postgres};
 use super::embedded::Embedded;
+use super::output::note;
+use super::urls::{Urls, without_files};
 use crate::placement::{PostgresPlaces, Provision, Provisioner, SqliteFiles, SqlitePlaces};
 use crate::store::SqlStore;
+use crate::tenant::Placement;
 
 /// The databases, as the owner of the tables.
 #[derive(Args)]
@@ -41,12 +45,39 @@ pub(crate) struct Owner {
     pub(crate) json: bool,
 }
 
+/// The databases, as the owner of the tables, and the migrations for a place.
+#[derive(Args)]
+pub(crate) struct Migrating {
+    /// The directory of the application's migrations, as in `sqlx::migrate!`.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) migrations: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) owner: Owner,
+}
+
+impl Migrating {
+    /// An option that was given, and that nothing uses for a tenant in the shared tables.
+    pub(crate) fn only_for_own_places(&self) -> Option<&'static str> {
+        let Owner { files, runtime_role, role_per_tenant, config, .. } = &self.owner;
+        let given = [
+            (self.migrations.is_some(), "--migrations"),
+            (files.is_some(), "--files"),
+            (*role_per_tenant, "--role-per-tenant"),
+            (runtime_role.is_some(), "--runtime-role"),
+            (config.is_some(), "--config"),
+        ];
+        given.into_iter().find_map(|(is_given, option)| is_given.then_some(option))
+    }
+}
+
 impl Owner {
-    /// The databases by their URLs: that of the shared tables, and that of the list of tenants.
-    pub(crate) fn urls(&self) -> Result<(String, String), String> {
-        let url = database(self.url.clone())?;
-        let control = self.control_url.clone().unwrap_or_else(|| url.clone());
-        Ok((url, control))
+    /// The database that has the list of tenants, by its URL.
+    pub(crate) fn control_url(&self) -> Result<String, String> {
+        self.control_url.clone().map_or_else(|| database(self.url.clone()), Ok)
+    }
+
+    pub(crate) fn urls(&self) -> Result<Urls, String> {
+        Urls::new(self.url.as_deref(), self.control_url.as_deref())
     }
 
     pub(crate) fn schema(&self, embedded: &Embedded) -> Result<Schema, String> {
@@ -54,10 +85,9 @@ impl Owner {
         schema.map_err(|e| format!("{e}; `--config` names the file that declares the tables"))
     }
 
-    pub(crate) fn settings<'a>(&'a self, url: &'a str, control: &'a str) -> Settings<'a> {
+    pub(crate) fn settings<'a>(&'a self, urls: &'a Urls) -> Settings<'a> {
         Settings {
-            url,
-            control,
+            urls,
             files: self.files.as_deref(),
             without_shared_tables: false,
             runtime_role: self.runtime_role.as_deref(),
@@ -65,15 +95,18 @@ impl Owner {
         }
     }
 
-    pub(crate) fn has_runtime_role(&self) -> bool {
-        self.runtime_role.is_some()
+    /// Prints that the application cannot use a new place, if no role was named that gets rights there.
+    pub(crate) fn note_missing_grants<DB: Provision>(&self, placement: &Placement) {
+        let has_roles = DB::DIALECT == Dialect::Postgres;
+        if has_roles && *placement != Placement::Shared && self.runtime_role.is_none() {
+            note("without `--runtime-role` the application was granted no rights on the new tables");
+        }
     }
 }
 
 /// Where the places of tenants are, and who uses them.
 pub(crate) struct Settings<'a> {
-    pub(crate) url: &'a str,
-    pub(crate) control: &'a str,
+    pub(crate) urls: &'a Urls,
     pub(crate) files: Option<&'a Path>,
     pub(crate) without_shared_tables: bool,
     pub(crate) runtime_role: Option<&'a str>,
@@ -95,31 +128,19 @@ impl<DB: Provision> Provisioned<DB> {
 }
 
 impl Settings<'_> {
-    /// Whether the databases are PostgreSQL, and not SQLite.
-    pub(crate) fn is_postgres(&self) -> Result<bool, String> {
-        match (is_postgres(self.url)?, is_postgres(self.control)?) {
-            (true, true) => Ok(true),
-            (false, false) => Ok(false),
-            _ => Err("`--url` and `--control-url` name different kinds of databases".to_owned()),
-        }
-    }
-
     pub(crate) async fn on_postgres(
         &self,
         migrator: Migrator,
         schema: Option<Schema>,
     ) -> Result<Provisioned<Postgres>, String> {
-        if self.files.is_some() {
-            return Err(
-                "`--files` is for SQLite; PostgreSQL keeps tenants in schemas and databases".to_owned()
-            );
-        }
+        without_files(self.files)?;
+        let Urls { url, control, .. } = self.urls;
         // One error for the command, instead of one for each place. A pool would retry for half a minute.
-        for (url, option) in [(self.url, "--url"), (self.control, "--control-url")] {
+        for (url, option) in [(url, "--url"), (control, "--control-url")] {
             let conn = postgres(url, None).await.map_err(|e| format!("{e}; check `{option}`"))?;
             let _ = conn.close().await;
         }
-        let owner: PgConnectOptions = self.url.parse().map_err(|e| format!("`--url` cannot be read: {e}"))?;
+        let owner: PgConnectOptions = url.parse().map_err(|e| format!("`--url` cannot be read: {e}"))?;
         let mut places = PostgresPlaces::new(owner);
         if self.without_shared_tables {
             places = places.without_shared_tables();
@@ -130,7 +151,7 @@ impl Settings<'_> {
         if self.role_per_tenant {
             places = places.role_per_tenant();
         }
-        let pool = PgPoolOptions::new().max_connections(4).connect_lazy(self.control);
+        let pool = PgPoolOptions::new().max_connections(4).connect_lazy(control);
         let pool = pool.map_err(|e| format!("`--control-url` cannot be read: {e}"))?;
         Ok(Provisioned::new(SqlStore::new(pool), places, migrator, schema))
     }
@@ -148,11 +169,11 @@ impl Settings<'_> {
         let mut places = SqlitePlaces::new(files);
         if !self.without_shared_tables {
             let shared = |e: sqlx::Error| format!("the database of the shared tables cannot be opened: {e}");
-            let options: SqliteConnectOptions = self.url.parse().map_err(shared)?;
+            let options: SqliteConnectOptions = self.urls.url.parse().map_err(shared)?;
             let _ = options.connect().await.map_err(shared)?.close().await;
             places = places.shared_tables(options);
         }
-        let pool = SqlitePoolOptions::new().max_connections(2).connect(self.control).await;
+        let pool = SqlitePoolOptions::new().max_connections(2).connect(&self.urls.control).await;
         let pool =
             pool.map_err(|e| format!("the list of tenants cannot be read: {e}; check `--control-url`"))?;
         Ok(Provisioned::new(SqlStore::new(pool), places, migrator, schema))

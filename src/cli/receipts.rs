@@ -16,6 +16,8 @@ use crate::operations::{DeletionReceipt, ReceiptKeys};
 /// the machine.
 const ID: &str = "TENANCY_RECEIPT_KEY_ID";
 const KEY: &str = "TENANCY_RECEIPT_KEY";
+/// The variable with keys that signed before: a line `ID=KEY` for each.
+const PREVIOUS: &str = "TENANCY_RECEIPT_PREVIOUS_KEYS";
 
 #[derive(Args)]
 pub(crate) struct Verify {
@@ -26,15 +28,27 @@ pub(crate) struct Verify {
     json: bool,
 }
 
-/// The key of the environment; `None` if neither variable is set.
+/// The keys of the environment; `None` if no variable is set.
 pub(crate) fn keys() -> Result<Option<ReceiptKeys>, String> {
-    match (variable(ID)?, variable(KEY)?) {
+    let previous = variable(PREVIOUS)?;
+    let mut keys = match (variable(ID)?, variable(KEY)?) {
         (Some(id), Some(key)) => {
-            ReceiptKeys::new(id, key).map(Some).map_err(|e| format!("{ID} and {KEY}: {}", text(&e)))
+            ReceiptKeys::new(id, key).map_err(|e| format!("{ID} and {KEY}: {}", text(&e)))?
         }
-        (None, None) => Ok(None),
-        _ => Err(format!("set both {ID} and {KEY}, or neither of them")),
+        (None, None) if previous.is_none() => return Ok(None),
+        (None, None) => {
+            return Err(format!("{PREVIOUS} is set without a key that signs; set {ID} and {KEY}"));
+        }
+        _ => return Err(format!("set both {ID} and {KEY}, or neither of them")),
+    };
+    for (at, line) in previous.iter().flat_map(|lines| lines.lines().enumerate()) {
+        if !line.trim().is_empty() {
+            let invalid = |why: &str| format!("{PREVIOUS}, line {}: {why}", at + 1);
+            let (id, key) = line.split_once('=').ok_or_else(|| invalid("write `ID=KEY`"))?;
+            keys = keys.with_previous_key(id, key).map_err(|e| invalid(&text(&e)))?;
+        }
     }
+    Ok(Some(keys))
 }
 
 fn variable(name: &str) -> Result<Option<String>, String> {
@@ -55,7 +69,9 @@ pub(crate) fn verify(options: &Verify) -> Result<ExitCode, String> {
     let file = options.file.display();
     let signed = std::fs::read_to_string(&options.file)
         .map_err(|e| format!("{file}: {e}; name the file of a receipt"))?;
-    let keys = keys()?.ok_or_else(|| format!("set {ID} and {KEY} to the key that signed the receipt"))?;
+    let keys = keys()?.ok_or_else(|| {
+        format!("set {ID} and {KEY} to the key that signs receipts, and {PREVIOUS} to earlier ones")
+    })?;
     if signed.trim_start().starts_with('{') {
         note(&format!("{file}: the receipt is not signed, so nobody can tell whether it was changed"));
         return Ok(ExitCode::from(1));

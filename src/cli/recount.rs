@@ -8,7 +8,7 @@ use clap::Args;
 use tenancy_sql::{Dialect, Schema};
 
 use super::config::block_on;
-use super::databases::{Databases, Opened, Urls};
+use super::databases::{Databases, Opened};
 use super::embedded::Embedded;
 use super::output::text;
 use super::recount_report::{Applies, Form, Found, Report};
@@ -64,17 +64,13 @@ pub(crate) fn run(options: &Options, embedded: &Embedded) -> Result<ExitCode, St
     block_on(async {
         let databases = &options.databases;
         let schema = databases.schema(embedded)?;
-        match databases.urls()? {
-            Urls::Postgres { url, control } => {
-                let counted = counted(options, Dialect::Postgres, &schema)?;
-                let opened = databases.postgres(&url, &control, schema).await?;
-                recount(options, embedded, &opened, &counted).await
-            }
-            Urls::Sqlite { url, control } => {
-                let counted = counted(options, Dialect::Sqlite, &schema)?;
-                let opened = databases.sqlite(&url, &control, schema).await?;
-                recount(options, embedded, &opened, &counted).await
-            }
+        let urls = databases.urls()?;
+        if urls.is_postgres {
+            let counted = counted(options, Dialect::Postgres, &schema)?;
+            recount(options, embedded, &databases.postgres(&urls, schema).await?, &counted).await
+        } else {
+            let counted = counted(options, Dialect::Sqlite, &schema)?;
+            recount(options, embedded, &databases.sqlite(&urls, schema).await?, &counted).await
         }
     })
 }

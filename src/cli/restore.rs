@@ -4,27 +4,24 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use tokio::fs::File;
 
+use super::bundle_input::{BundleInput, is_standard, read_to_end};
 use super::confirm::confirm;
 use super::interrupts::{INTERRUPTED, unless_interrupted};
 use super::output::{json, note, show, text};
-use super::provisioners::{Owner, Provisioned};
+use super::progress::byte_bar;
+use super::provisioners::{Migrating, Provisioned};
 use super::table::{Align, Table};
 use super::tenants;
-use crate::context::Actor;
 use crate::operations::{Restore, TenantData};
 use crate::tenant::Slug;
-
-/// The actor in the audit log.
-const ACTOR: &str = "tenancy tenants";
 
 #[derive(Args)]
 pub(crate) struct Options {
     /// The tenant, by its slug or its id.
     #[arg(value_name = "SLUG_OR_ID")]
     tenant: String,
-    /// A bundle of this tenant, which `tenancy tenants export` wrote.
+    /// A bundle of this tenant, which `tenancy tenants export` wrote; `-` is standard input, and needs `--yes`.
     file: PathBuf,
     /// The slug of the tenant once more, which confirms that it is the right one.
     #[arg(long, value_name = "SLUG", required_unless_present = "dry_run")]
@@ -35,11 +32,8 @@ pub(crate) struct Options {
     /// Do not ask for a confirmation.
     #[arg(long)]
     yes: bool,
-    /// The directory of the application's migrations, as in `sqlx::migrate!`.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) migrations: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) owner: Owner,
+    pub(crate) place: Migrating,
 }
 
 pub(crate) async fn run<DB: TenantData>(
@@ -52,13 +46,22 @@ pub(crate) async fn run<DB: TenantData>(
     if slug.as_ref().is_some_and(|slug| slug != tenant.slug()) {
         return Err("`--confirm` is not the slug of the tenant; nothing was changed".to_owned());
     }
-    let unreadable = |e| format!("{}: {e}; name a bundle that `export` wrote", options.file.display());
-    let file = File::open(&options.file).await.map_err(unreadable)?;
-    let restore = provisioner.restore(tenant.id(), file).await.map_err(|e| text(&e))?;
-    show(&report(&restore, options.owner.json))?;
+    if is_standard(&options.file) && !options.dry_run && !options.yes {
+        return Err("standard input has the bundle, so nobody can be asked; confirm it by `--yes`".to_owned());
+    }
+    let input = BundleInput::open(&options.file).await?;
+    let bar = byte_bar(input.bytes);
+    let mut reader = bar.wrap_async_read(input.reader);
+    let restore = provisioner.restore(tenant.id(), &mut reader).await;
+    bar.finish_and_clear();
+    let restore = restore.map_err(|e| text(&e))?;
+    if input.bytes.is_none() {
+        read_to_end(&mut reader).await;
+    }
+    show(&report(&restore, options.place.owner.json))?;
     let Some(slug) = slug.filter(|_| !options.dry_run) else { return Ok(ExitCode::SUCCESS) };
     confirm(&format!("Replace the rows of {slug} by those of the bundle?"), options.yes)?;
-    let Some(restored) = unless_interrupted(restore.apply(&slug, &Actor::system(ACTOR))).await else {
+    let Some(restored) = unless_interrupted(restore.apply(&slug, &tenants::actor())).await else {
         note("interrupted: either nothing or everything was replaced; `--dry-run` shows which");
         return Ok(ExitCode::from(INTERRUPTED));
     };

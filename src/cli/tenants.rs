@@ -2,13 +2,19 @@
 
 use std::sync::Arc;
 
+use crate::context::Actor;
 use crate::placement::Provision;
 use crate::store::SqlStore;
 use crate::tenant::{Placement, Region, Slug, Tenant, TenantId, TenantStatus, TenantStore};
 use serde::Serialize;
 use sqlx::pool::PoolOptions;
 
-use super::output::text;
+use super::output::{printable, text};
+
+/// The actor of `tenancy tenants` in the audit log, and in receipts.
+pub(crate) fn actor() -> Actor {
+    Actor::system("tenancy tenants")
+}
 
 /// How many tenants are read at once.
 const PAGE: u16 = 200;
@@ -133,4 +139,31 @@ pub(crate) struct Named<'a> {
 
 pub(crate) fn named(tenant: &Tenant) -> Named<'_> {
     Named { tenant: tenant.id(), slug: tenant.slug(), place: tenant.placement() }
+}
+
+/// The place of a tenant, in words.
+pub(crate) fn place(tenant: &Tenant) -> String {
+    match tenant.placement() {
+        Placement::Shared => "shared tables".to_owned(),
+        Placement::Schema { name } => format!("schema {name}"),
+        Placement::Database { name } => format!("database {name}"),
+    }
+}
+
+/// A tenant in lines.
+pub(crate) fn described(tenant: &Tenant) -> String {
+    let mut lines = vec![
+        ("tenant", tenant.slug().to_string()),
+        ("id", tenant.id().to_string()),
+        ("name", printable(tenant.name())),
+        ("status", format!("{}, set by {}", tenant.status(), tenant.status_set_by().as_str())),
+        ("plan", printable(tenant.plan())),
+        ("place", place(tenant)),
+    ];
+    lines.extend(tenant.region().map(|region| ("region", region.to_string())));
+    if let Some(suspension) = tenant.suspension() {
+        lines.push(("reason", printable(suspension.reason())));
+        lines.extend(suspension.user_message().map(|message| ("message", printable(message))));
+    }
+    lines.into_iter().fold(String::new(), |text, (key, value)| text + &format!("{key:<8} {value}\n"))
 }

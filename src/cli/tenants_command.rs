@@ -10,7 +10,7 @@ use super::embedded::Embedded;
 use super::hooks::Hooked;
 use super::lifecycle::{self, LifecycleCommand};
 use super::provisioners::{Owner, Provisioned};
-use super::{delete, export, import, movement, moves, receipts, restore};
+use super::{create, delete, export, import, movement, moves, receipts, restore};
 
 #[derive(Subcommand)]
 pub(crate) enum TenantsCommand {
@@ -20,16 +20,24 @@ pub(crate) enum TenantsCommand {
     Data(DataCommand),
     /// Check the signature of a deletion's receipt, and show the receipt.
     ///
-    /// The key is read from `TENANCY_RECEIPT_KEY_ID` and `TENANCY_RECEIPT_KEY`. Exits with 1 if the key did not sign the receipt,
-    /// and with 2 if the file cannot be read.
+    /// The key is read from `TENANCY_RECEIPT_KEY_ID` and `TENANCY_RECEIPT_KEY`. `TENANCY_RECEIPT_PREVIOUS_KEYS` adds keys that
+    /// signed before, each in a line `ID=KEY`. Exits with 1 if none of the keys signed the receipt, and with 2 if the file or
+    /// the keys cannot be read.
     VerifyReceipt(receipts::Verify),
     /// List the moves that are not finished, also those that another process runs now.
     Moves(moves::Options),
 }
 
-/// The commands that work with the rows of one tenant, as the owner of the tables.
+/// The commands that work in the place of one tenant, as the owner of the tables.
 #[derive(Subcommand)]
 pub(crate) enum DataCommand {
+    /// Add a tenant that is open at once, in the shared tables or in a place of its own.
+    ///
+    /// In the shared tables, only the list of tenants is written: `--url` names its database. With `--own-schema` or
+    /// `--own-database` the place is created, migrated and protected, as the owner of the tables: this needs
+    /// `--migrations`, the `tenancy.toml`, on PostgreSQL `--runtime-role` for the rights of the application, and on SQLite
+    /// `--files`. If this fails or is interrupted, the tenant is not open, and `--resume` goes on. Exits with 130 after Ctrl-C.
+    Create(create::Options),
     /// Write the data of a tenant into a bundle, as of one moment.
     ///
     /// A bundle is a tar archive with the rows of each table and a manifest of hashes. It has the personal data of the
@@ -56,38 +64,43 @@ pub(crate) enum DataCommand {
     /// Move a tenant to another place while it is used, or roll an unfinished move back.
     ///
     /// The rows are copied and compared. For the last part the tenant is refused with 503 for a moment. A move that was interrupted
-    /// is repeated, and goes on; before its switch it can be rolled back. Exits with 1 if a dry run finds that the move is
-    /// not possible, with 2 if it failed, and with 130 after Ctrl-C.
+    /// is repeated, and goes on; before its switch it can be rolled back. A new schema, database or file needs
+    /// `--migrations`. Exits with 1 if a dry run finds that the move is not possible, with 2 if it failed, and with 130 after
+    /// Ctrl-C.
     Move(movement::Options),
 }
 
 impl DataCommand {
     fn owner(&self) -> &Owner {
         match self {
+            Self::Create(options) => &options.place.owner,
             Self::Export(options) => &options.owner,
-            Self::Import(options) => &options.owner,
-            Self::Restore(options) => &options.owner,
+            Self::Import(options) => &options.place.owner,
+            Self::Restore(options) => &options.place.owner,
             Self::Delete(options) => &options.owner,
-            Self::Move(options) => &options.owner,
+            Self::Move(options) => &options.place.owner,
         }
     }
 
     /// The migrations, which only a command that creates a place needs.
     async fn migrations(&self, embedded: &mut Embedded) -> Result<Migrator, String> {
-        match self {
-            Self::Import(options) => embedded.migrations(options.migrations.as_ref()).await,
-            Self::Restore(options) => embedded.migrations(options.migrations.as_ref()).await,
-            Self::Move(options) if options.creates_a_place() => {
-                embedded.migrations(options.migrations.as_ref()).await
-            }
-            _ => Ok(Migrator::with_migrations(Vec::new())),
-        }
+        let place = match self {
+            Self::Create(create::Options { place, .. })
+            | Self::Import(import::Options { place, .. })
+            | Self::Restore(restore::Options { place, .. }) => place,
+            Self::Move(options) if options.creates_a_place() => &options.place,
+            _ => return Ok(Migrator::with_migrations(Vec::new())),
+        };
+        embedded.migrations(place.migrations.as_ref()).await
     }
 }
 
 pub(crate) fn run(command: &TenantsCommand, embedded: Embedded) -> Result<ExitCode, String> {
     match command {
-        TenantsCommand::Lifecycle(command) => lifecycle::run(command, &embedded),
+        TenantsCommand::Lifecycle(command) => lifecycle::run(command),
+        TenantsCommand::Data(DataCommand::Create(options)) if !options.has_own_place() => {
+            create::in_shared_tables(options, &embedded)
+        }
         TenantsCommand::Data(command) => block_on(data(command, embedded)),
         TenantsCommand::VerifyReceipt(options) => receipts::verify(options),
         TenantsCommand::Moves(options) => block_on(moves::run(options)),
@@ -96,15 +109,14 @@ pub(crate) fn run(command: &TenantsCommand, embedded: Embedded) -> Result<ExitCo
 
 async fn data(command: &DataCommand, mut embedded: Embedded) -> Result<ExitCode, String> {
     let owner = command.owner();
-    let (url, control) = owner.urls()?;
-    let settings = owner.settings(&url, &control);
-    let is_postgres = settings.is_postgres()?;
+    let urls = owner.urls()?;
+    let settings = owner.settings(&urls);
     let schema = Some(owner.schema(&embedded)?);
     let migrator = command.migrations(&mut embedded).await?;
-    if is_postgres {
-        work(command, &embedded, &settings.on_postgres(migrator, schema).await?).await
+    if urls.is_postgres {
+        Box::pin(work(command, &embedded, &settings.on_postgres(migrator, schema).await?)).await
     } else {
-        work(command, &embedded, &settings.on_sqlite(migrator, schema).await?).await
+        Box::pin(work(command, &embedded, &settings.on_sqlite(migrator, schema).await?)).await
     }
 }
 
@@ -114,6 +126,7 @@ async fn work<DB: Hooked>(
     provisioned: &Provisioned<DB>,
 ) -> Result<ExitCode, String> {
     match command {
+        DataCommand::Create(options) => create::run(options, embedded, provisioned).await,
         DataCommand::Export(options) => export::run(options, provisioned).await,
         DataCommand::Import(options) => import::run(options, embedded, provisioned).await,
         DataCommand::Restore(options) => restore::run(options, provisioned).await,

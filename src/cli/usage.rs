@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::Args;
 
 use super::config::block_on;
-use super::databases::{Databases, Opened, Urls};
+use super::databases::{Databases, Opened};
 use super::embedded::Embedded;
 use super::tenants;
 use super::usage_report::{Counted, Found, Metered, Report};
@@ -44,13 +44,11 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options, embedded: &Embedded) -> Result<ExitCode, String> {
     block_on(async {
         let schema = options.databases.schema(embedded)?;
-        match options.databases.urls()? {
-            Urls::Postgres { url, control } => {
-                report(options, embedded, &options.databases.postgres(&url, &control, schema).await?).await
-            }
-            Urls::Sqlite { url, control } => {
-                report(options, embedded, &options.databases.sqlite(&url, &control, schema).await?).await
-            }
+        let urls = options.databases.urls()?;
+        if urls.is_postgres {
+            report(options, embedded, &options.databases.postgres(&urls, schema).await?).await
+        } else {
+            report(options, embedded, &options.databases.sqlite(&urls, schema).await?).await
         }
     })
 }

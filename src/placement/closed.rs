@@ -12,7 +12,7 @@ impl<DB: Provision> Provisioner<DB> {
     /// Inserts a tenant that nobody opens without its rows.
     pub(crate) async fn insert_closed(&self, tenant: NewTenant) -> Result<Arc<Tenant>> {
         let tenant = tenant.status(TenantStatus::Provisioning);
-        self.store.insert_in_ready_place(tenant, Step::Create.name(), Some((IMPORT, BEGUN))).await
+        self.store.insert_in_ready_place(tenant, Step::Create.name(), Some((IMPORT, BEGUN)), None).await
     }
 
     /// Creates the place of a tenant of [`insert_closed`](Self::insert_closed), without rows. The tenant stays closed.

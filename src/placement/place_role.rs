@@ -40,7 +40,34 @@ pub(super) async fn create(conn: &mut PgConnection, name: &PlacementName, login:
     run(conn, grant).await.map_err(|e| database_error(&e))
 }
 
-/// Drops a role, and before that what it was granted on the library's own tables.
+/// Whether this owner may drop a role. Since PostgreSQL 16 it has to be an administrator of the role too.
+#[cfg(feature = "operations")]
+const MAY_DROP: &str = "SELECT me.rolsuper OR (me.rolcreaterole AND (current_setting('server_version_num')::int < 160000 \
+    OR pg_has_role(role.oid, 'MEMBER WITH ADMIN OPTION'))) FROM pg_roles AS role, pg_roles AS me \
+    WHERE role.rolname = $1 AND me.rolname = current_user";
+
+/// Fails if a place has a role that could not be dropped after it. Nobody would look for that role later.
+#[cfg(feature = "operations")]
+pub(super) async fn check_drop(conn: &mut PgConnection, role: &str) -> Result<()> {
+    let may: Option<bool> = sqlx::query_scalar(MAY_DROP)
+        .bind(role)
+        .fetch_optional(&mut *conn)
+        .await
+        .map_err(|e| database_error(&e))?;
+    if may == Some(false) {
+        return Err(Error::new(
+            ErrorKind::Misconfigured,
+            format!(
+                "the place has a role of its own, {}, which this owner of the tables may not drop; connect as an owner with \
+                 CREATEROLE, and repeat this",
+                quoted(role)
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Drops a role, if it exists, and before that what it was granted on the library's own tables.
 #[cfg(feature = "operations")]
 pub(super) async fn drop(conn: &mut PgConnection, role: &str) -> Result<()> {
     let exists = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)");

@@ -48,6 +48,7 @@ impl PostgresPlaces {
             }
         };
         let mut conn = connect(&self.server(placement)).await?;
+        place_role::check_drop(&mut conn, name.as_str()).await?;
         if let Placement::Schema { name } = placement
             && let Some(first) = dependents(&mut conn, name).await?.first()
         {
@@ -65,9 +66,8 @@ impl PostgresPlaces {
             }
             dropped => dropped.map_err(|e| database_error(&e))?,
         }
-        if self.role_per_tenant {
-            place_role::drop(&mut conn, name.as_str()).await?;
-        }
+        // Also without `role_per_tenant`: a role of this name is that of the place, as another program created it.
+        place_role::drop(&mut conn, name.as_str()).await?;
         let _ = conn.close().await;
         Ok(())
     }

@@ -159,8 +159,32 @@ impl<DB: Provision> Provisioner<DB> {
     /// [`ErrorKind::Conflict`] if the id or the slug is taken. Otherwise the error names the step that failed, with the
     /// kind of its cause; the tenant is inserted and closed, and [`resume`](Self::resume) goes on.
     pub async fn create(&self, tenant: NewTenant) -> Result<Arc<Tenant>> {
+        self.insert_and_run(tenant, None).await
+    }
+
+    /// As [`create`](Self::create), and records `tenant.create` in the audit log, in the transaction that inserts the tenant.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use tenancy::context::Actor;
+    /// use tenancy::placement::{Provision, Provisioner};
+    /// use tenancy::tenant::{NewTenant, Slug, Tenant};
+    ///
+    /// async fn add<DB: Provision>(provisioner: &Provisioner<DB>) -> tenancy::Result<Arc<Tenant>> {
+    ///     let new = NewTenant::new(Slug::parse("acme")?, "Acme", "free").own_database();
+    ///     provisioner.create_by(new, &Actor::user("ada")).await
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub async fn create_by(&self, tenant: NewTenant, actor: &Actor) -> Result<Arc<Tenant>> {
+        self.insert_and_run(tenant, Some(actor)).await
+    }
+
+    async fn insert_and_run(&self, tenant: NewTenant, actor: Option<&Actor>) -> Result<Arc<Tenant>> {
         let tenant = tenant.status(TenantStatus::Provisioning);
-        let tenant = self.store.insert_in_ready_place(tenant, Step::Create.name(), None).await?;
+        let tenant = self.store.insert_in_ready_place(tenant, Step::Create.name(), None, actor).await?;
         self.run(tenant, Step::Open).await
     }
 

@@ -1,5 +1,9 @@
 //! `tenancy tenants export` and `import`: a tenant is copied, and another one is unchanged.
 
+use std::io::Write as _;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection, Postgres};
 use tenancy::TenantScoped;
@@ -9,6 +13,7 @@ use tenancy::tenant::Placement;
 use crate::cli::{tenancy, write};
 use crate::on_every_database;
 use crate::owner::{Owner, locked};
+use crate::people::in_terminal;
 use crate::shop::{Login, Project, Shop, World};
 
 const IMPORT: [&str; 6] = ["--plan", "free", "--catalog", "plans.toml", "--migrations", "migrations"];
@@ -110,7 +115,64 @@ on_every_database!(
     a_tenant_is_exported_and_imported,
     what_cannot_be_imported_leaves_no_tenant,
     a_tenant_is_restored,
+    a_bundle_goes_through_a_pipe,
 );
+
+async fn a_bundle_goes_through_a_pipe<DB: Shop + TenantData>() {
+    let world = World::<DB>::new(false).await;
+    let owner = Owner::new(&world);
+    for [acme, globex] in owner.slugs() {
+        let slug = format!("{acme}-copy");
+        let export = ["export", &acme, "--output", "-"];
+        let [(exported, _, report), (imported, out, err)] =
+            owner.piped(&export, &import("-", &slug, &["--json"]));
+        assert_eq!((exported, imported, err.as_str()), (0, 0, ""), "{report}{out}");
+        assert!(report.ends_with(" bytes in standard output\n"), "{report}");
+        let copied: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!((&copied["rows"]["projects"], &copied["tenant"]["slug"]), (&json!(4), &json!(slug)));
+        assert_eq!((owner.projects(&slug).await, owner.projects(&globex).await), (4, 2));
+
+        // Back into the tenant that it is of.
+        owner.ok(&["export", &acme, "--output", &format!("{acme}.tar")]);
+        let file = format!("{acme}.tar");
+        let login = Login { url: world.url.clone(), roles: false, gone: None };
+        let db = DB::open(&login, &world.dir.path().join("files")).await;
+        let ctx = owner.context(&acme).await;
+        let mut tx = db.begin(&ctx).await.unwrap();
+        let _ = Project::select().delete(&mut tx).await.unwrap();
+        tx.commit_unaudited("a mistake").await.unwrap();
+        owner.suspend(&acme);
+        let restore = ["restore", &acme, "-", "--migrations", "migrations"];
+        let (code, out, err) = owner.run_with(&[&restore[..], &["--dry-run"]].concat(), &file);
+        let projects = out.lines().find(|line| line.starts_with("projects ")).unwrap();
+        assert_eq!(projects.split_whitespace().collect::<Vec<_>>(), ["projects", "4", "0", "0"]);
+        assert_eq!((code, err.as_str()), (0, ""));
+        let (code, out, err) = owner.run_with(&[&restore[..], &["--confirm", &acme]].concat(), &file);
+        assert_eq!((code, out.as_str()), (2, ""));
+        assert!(err.contains("standard input has the bundle, so nobody can be asked"), "{err}");
+        let (code, _, err) = owner.run_with(&[&restore[..], &["--confirm", &acme, "--yes"]].concat(), &file);
+        assert_eq!(code, 0, "{err}");
+        owner.listed(&["resume", &acme, "--reason", "restored"]);
+        assert_eq!((owner.projects(&acme).await, owner.projects(&globex).await), (4, 2));
+        // The bundle of another tenant, and one that is cut off.
+        let other = [&["restore", &globex, "-", "--migrations", "migrations"][..], &["--dry-run"]].concat();
+        let (code, _, err) = owner.run_with(&other, &file);
+        assert!(code == 2 && err.contains("the bundle is of another tenant"), "{err}");
+    }
+    let before = owner.listed(&["list", "--json"]);
+    let whole = std::fs::read(world.dir.path().join("acme-shared.tar")).unwrap();
+    std::fs::write(world.dir.path().join("cut.tar"), &whole[..whole.len() / 2]).unwrap();
+    for file in ["cut.tar", "plans.toml", "/dev/null"] {
+        let (code, out, err) = owner.run_with(&import("-", "copy", &[]), file);
+        assert_eq!((code, out.as_str()), (2, ""), "{file}");
+        assert!(err.contains("this is no complete bundle of a tenant"), "{file}: {err}");
+    }
+    let arguments = owner.arguments(&import("-", "copy", &[]));
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let (code, out) = in_terminal(&arguments, 100, "", world.dir.path());
+    assert!(code == 2 && out.contains("a bundle is not read from a terminal"), "{out}");
+    assert_eq!(owner.listed(&["list", "--json"]), before);
+}
 
 /// Whether Ctrl-C comes while rows are read or written, nothing is left.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -216,4 +278,37 @@ async fn a_tenant_is_restored<DB: Shop + TenantData>() {
         owner.listed(&["resume", &acme, "--reason", "restored"]);
         assert_eq!((owner.projects(&acme).await, owner.projects(&globex).await), (4, 2));
     }
+}
+
+/// The writer of the bundle has stopped, and its pipe is open.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ctrl_c_ends_an_import_that_waits_for_its_input() {
+    let world = World::<Postgres>::new(false).await;
+    let owner = Owner::new(&world);
+    owner.ok(&["export", "acme-shared", "--output", "acme.tar"]);
+    let bundle = std::fs::read(world.dir.path().join("acme.tar")).unwrap();
+    let mut copy = owner.start_with(&import("-", "copy", &[]), Stdio::piped());
+    let mut input = copy.input();
+    // The rows are complete, and the manifest is missing.
+    let at = bundle.windows(13).position(|name| name == b"manifest.json").unwrap();
+    input.write_all(&bundle[..at]).unwrap();
+    // The transaction is open, and its session has nothing to do: the import waits for its input.
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
+                 AND state = 'idle in transaction' AND state_change < clock_timestamp() - interval '500 ms'";
+    let mut watch = PgConnection::connect(&world.control_url).await.unwrap();
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut watch).await.unwrap() == 0 {
+        assert!(Instant::now() < deadline, "the import does not wait for its input");
+    }
+    copy.interrupt();
+    copy.until_it_ends();
+    let (code, out, err) = copy.end();
+    assert_eq!((code, out.as_str()), (Some(130), ""), "{err}");
+    assert!(
+        err.contains("tenancy: interrupted: ") && err.ends_with("tenancy: nothing was imported\n"),
+        "{err}"
+    );
+    drop(input);
+    assert!(owner.tenant("copy").await.is_none());
+    assert_eq!((owner.projects("acme-shared").await, owner.projects("globex-shared").await), (4, 2));
 }

@@ -21,17 +21,31 @@ const SECRET: &str = "a secret of at least thirty-two bytes";
 
 /// Runs a command with the key of receipts in its environment.
 fn with_key(arguments: &[String], key: &str, dir: &Path) -> (i32, String, String) {
+    with_keys(arguments, &variables("2026", key, None), dir)
+}
+
+/// Runs a command with these variables, whose values with a key are not printed.
+fn with_keys(arguments: &[String], variables: &[(&str, &str)], dir: &Path) -> (i32, String, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_tenancy"))
         .args(arguments)
-        .env("TENANCY_RECEIPT_KEY_ID", "2026")
-        .env("TENANCY_RECEIPT_KEY", key)
+        .envs(variables.iter().copied())
         .current_dir(dir)
         .output()
         .unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     let (out, err) = (text(output.stdout), text(output.stderr));
-    assert!(!out.contains(key) && !err.contains(key), "the key: {out}{err}");
+    for (_, value) in variables.iter().filter(|(name, _)| !name.ends_with("_ID")) {
+        for key in value.lines().map(|line| line.split_once('=').map_or(line, |(_, key)| key)) {
+            assert!(key.is_empty() || !(out.contains(key) || err.contains(key)), "the key: {out}{err}");
+        }
+    }
     (output.status.code().unwrap(), out, err)
+}
+
+/// The variables with the key that signs, and with earlier ones.
+fn variables<'a>(id: &'a str, key: &'a str, previous: Option<&'a str>) -> Vec<(&'static str, &'a str)> {
+    let previous = previous.map(|keys| ("TENANCY_RECEIPT_PREVIOUS_KEYS", keys));
+    [("TENANCY_RECEIPT_KEY_ID", id), ("TENANCY_RECEIPT_KEY", key)].into_iter().chain(previous).collect()
 }
 
 fn verify(file: &str, key: &str, more: &[&str], dir: &Path) -> (i32, String, String) {
@@ -155,6 +169,59 @@ async fn rows_on_hold_are_kept_and_named<DB: Shop + TenantData>() {
     assert_eq!(owner.projects("globex-shared").await, 2);
 }
 
+/// The key is changed between the deletions of two tenants.
+async fn receipts_of_a_previous_key_are_verified<DB: Shop + TenantData>() {
+    let world = World::<DB>::new(false).await;
+    let (owner, dir) = (Owner::new(&world), world.dir.path());
+    let new = SECRET.to_uppercase();
+    let previous = format!("2024={}\n\n2025={SECRET}\n", SECRET.replace("thirty-two", "forty"));
+    let rotated = variables("2026", &new, Some(&previous));
+    let delete = |slug, variables: &[(&str, &str)]| {
+        owner.suspend(slug);
+        let delete = ["delete", slug, "--confirm", slug, "--yes", "--receipt", slug];
+        with_keys(&owner.arguments(&delete), variables, dir)
+    };
+    let (code, out, err) = delete("acme-shared", &variables("2025", SECRET, None));
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert_eq!(owner.projects("globex-shared").await, 2);
+    let (code, out, err) = delete("globex-shared", &rotated);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+
+    let verify = |file: &str, variables: &[(&str, &str)]| {
+        let arguments = ["tenants", "verify-receipt", file, "--json"].map(ToOwned::to_owned);
+        with_keys(&arguments, variables, dir)
+    };
+    for (file, projects) in [("acme-shared", 4), ("globex-shared", 2)] {
+        let (code, out, err) = verify(file, &rotated);
+        let receipt: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{err}"));
+        assert_eq!(
+            (code, &receipt["slug"], &receipt["tables"]["projects"]),
+            (0, &json!(file), &json!(projects))
+        );
+    }
+    // The current key signed the second receipt alone.
+    assert_eq!(verify("globex-shared", &variables("2026", &new, None)).0, 0);
+    let (code, out, err) = verify("acme-shared", &variables("2026", &new, None));
+    assert!((code, out.as_str()) == (1, "") && err.contains("no key has its id"), "{err}");
+    let other = format!("2025={new}");
+    let (code, out, err) = verify("acme-shared", &variables("2026", &new, Some(&other)));
+    assert!((code, out.as_str()) == (1, "") && err.contains("the signature differs"), "{err}");
+
+    // What cannot be read is an error, which has no key.
+    let same = format!("2026={SECRET}");
+    for (keys, why) in [
+        (SECRET, "line 1: write `ID=KEY`"),
+        (&same, "line 1: two signing keys have the same id"),
+        ("\n2025=short", "line 2: a signing key has at least 32 bytes"),
+    ] {
+        let (code, out, err) = verify("acme-shared", &variables("2026", &new, Some(keys)));
+        assert_eq!((code, out.as_str()), (2, ""), "{why}");
+        assert!(err.contains(&format!("TENANCY_RECEIPT_PREVIOUS_KEYS, {why}")), "{err}");
+    }
+    let (code, _, err) = verify("acme-shared", &[("TENANCY_RECEIPT_PREVIOUS_KEYS", previous.as_str())]);
+    assert!(code == 2 && err.contains("set TENANCY_RECEIPT_KEY_ID and TENANCY_RECEIPT_KEY"), "{err}");
+}
+
 async fn a_person_answers_at_the_terminal<DB: Shop + TenantData>() {
     let world = World::<DB>::new(false).await;
     let owner = Owner::new(&world);
@@ -177,6 +244,7 @@ on_every_database!(
     a_tenant_is_deleted_with_its_rows,
     rows_on_hold_are_kept_and_named,
     a_person_answers_at_the_terminal,
+    receipts_of_a_previous_key_are_verified,
     the_hooks_of_a_program_run,
 );
 

@@ -88,6 +88,11 @@ async fn what_cannot_be_moved_stays<DB: Shop + TenantData>() {
         &["move", "acme-shared", "--roll-back", "--dry-run", "--to", "shared"],
         "cannot be used with",
     );
+    owner.refused(&["move", "acme-shared", "--roll-back", "--wait", "5"], "cannot be used with");
+    for wait in ["soon", "86401", "-1"] {
+        let wait = format!("--wait={wait}");
+        owner.refused(&["move", "acme-shared", "--to", "database", &wait], "invalid value");
+    }
     assert_eq!(owner.listed(&["moves", "--json"]), "");
     assert_eq!(owner.listed(&["list", "--json"]), before);
 }
@@ -191,5 +196,33 @@ async fn a_move_that_ctrl_c_interrupted_is_rolled_back() {
     assert_eq!((owner.projects(acme).await, owner.projects(globex).await), (4, 2));
     // The next move begins anew.
     owner.ok(&to_schema);
+    assert_eq!((owner.projects(acme).await, owner.projects(globex).await), (4, 2));
+}
+
+/// Two moves wait for the same transaction: one for a long time, and one not at all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_move_waits_for_open_transactions_as_long_as_it_is_told() {
+    let world = World::<Postgres>::new(false).await;
+    let owner = Owner::new(&world);
+    let (acme, globex) = ("acme-shared", "globex-shared");
+    let mut open = PgConnection::connect(&world.control_url).await.unwrap();
+    let mut tx = open.begin().await.unwrap();
+    let _: i32 = sqlx::query_scalar("SELECT 1").fetch_one(&mut *tx).await.unwrap();
+    let arguments =
+        |slug, wait| [&["move", slug, "--to", "schema", "--wait", wait], &MIGRATIONS[..]].concat();
+
+    let mut long = owner.start(&arguments(globex, "86400"));
+    long.until("tenancy: fence\n");
+    let (code, out, err) = owner.run(&arguments(acme, "0"));
+    assert_eq!((code, out.as_str()), (2, ""), "{err}");
+    assert!(err.contains("a transaction is open since before the tenant was fenced"), "{err}");
+    assert!(err.contains("the tenant can be refused until then"), "{err}");
+
+    tx.rollback().await.unwrap();
+    let (code, out, err) = long.end();
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.contains(&format!("{globex} is in the schema ")), "{out}");
+    assert_eq!(owner.tenant(acme).await.unwrap().placement(), &Placement::Shared);
+    owner.ok(&arguments(acme, "60"));
     assert_eq!((owner.projects(acme).await, owner.projects(globex).await), (4, 2));
 }

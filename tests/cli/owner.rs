@@ -2,7 +2,8 @@
 
 use std::io::Read as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sqlx::migrate::Migrate;
@@ -18,7 +19,8 @@ use crate::shop::{Login, Project, Shop, World};
 /// What the commands of the owner do in the fixture.
 pub(crate) struct Owner<'a, DB: Shop> {
     pub(crate) world: &'a World<DB>,
-    role: Option<String>,
+    /// How the application logs in, on PostgreSQL.
+    pub(crate) role: Option<String>,
 }
 
 impl<'a, DB: Shop<Connection: Migrate> + TenantData> Owner<'a, DB> {
@@ -31,7 +33,10 @@ impl<'a, DB: Shop<Connection: Migrate> + TenantData> Owner<'a, DB> {
 
     /// The arguments of `tenancy tenants`, with the databases of the owner.
     pub(crate) fn arguments(&self, command: &[&str]) -> Vec<String> {
-        let mut all = [&["tenants"], command, &["--url", &self.world.control_url]].concat();
+        let mut all = [&["tenants"], command, &["--url", &self.world.owner_url]].concat();
+        if self.world.roles {
+            all.extend(["--control-url", &self.world.control_url, "--role-per-tenant"]);
+        }
         match &self.role {
             Some(role) => all.extend(["--runtime-role", role]),
             None => all.extend(["--files", "files"]),
@@ -79,7 +84,29 @@ impl<'a, DB: Shop<Connection: Migrate> + TenantData> Owner<'a, DB> {
     }
 
     pub(crate) fn start(&self, command: &[&str]) -> Running {
-        Running::new(&self.arguments(command), self.world.dir.path())
+        self.start_with(command, Stdio::null())
+    }
+
+    /// A command that reads `input`.
+    pub(crate) fn start_with(&self, command: &[&str], input: Stdio) -> Running {
+        Running::new(&self.arguments(command), self.world.dir.path(), input)
+    }
+
+    /// Runs a command that reads a file of the fixture.
+    pub(crate) fn run_with(&self, command: &[&str], file: &str) -> (i32, String, String) {
+        let file = std::fs::File::open(self.world.dir.path().join(file)).unwrap();
+        let (code, out, err) = self.start_with(command, file.into()).end();
+        (code.unwrap(), out, err)
+    }
+
+    /// Runs two commands with a pipe between them.
+    pub(crate) fn piped(&self, from: &[&str], to: &[&str]) -> [(i32, String, String); 2] {
+        let mut from = self.start(from);
+        let to = self.start_with(to, from.child.stdout.take().unwrap().into());
+        [from, to].map(|run| {
+            let (code, out, err) = run.end();
+            (code.unwrap(), out, err)
+        })
     }
 
     pub(crate) async fn tenant(&self, slug: &str) -> Option<Tenant> {
@@ -119,11 +146,11 @@ impl Drop for Running {
 }
 
 impl Running {
-    fn new(arguments: &[String], dir: &Path) -> Self {
+    fn new(arguments: &[String], dir: &Path, input: Stdio) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_tenancy"))
             .args(arguments)
             .current_dir(dir)
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn();
@@ -156,15 +183,32 @@ impl Running {
         }
     }
 
+    /// Where the command reads, if the test began it with a pipe.
+    pub(crate) fn input(&mut self) -> ChildStdin {
+        self.child.stdin.take().expect("the command reads from a pipe")
+    }
+
     /// Sends Ctrl-C.
     pub(crate) fn interrupt(&self) {
         let kill = Command::new("kill").args(["-INT", &self.child.id().to_string()]).status();
         assert!(kill.unwrap().success());
     }
 
+    /// Waits until the command has ended, with a deadline. Its output must fit into a pipe.
+    pub(crate) fn until_it_ends(&mut self) {
+        let deadline = Instant::now() + Duration::from_mins(1);
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < deadline, "the command does not end");
+            std::thread::yield_now();
+        }
+    }
+
     pub(crate) fn end(mut self) -> (Option<i32>, String, String) {
         let (mut out, mut err) = (String::new(), String::new());
-        self.child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+        // The next command of a pipe has it otherwise.
+        if let Some(mut stdout) = self.child.stdout.take() {
+            stdout.read_to_string(&mut out).unwrap();
+        }
         self.child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
         (self.child.wait().unwrap().code(), out, err)
     }

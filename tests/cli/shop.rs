@@ -41,8 +41,9 @@ pub(crate) trait Shop: TestBackend + Provision + SupportsRow<Project> {
     const TABLE: &'static str;
     /// The kinds of places, each for two tenants.
     const KINDS: &'static [(&'static str, Place)];
-    /// Where places are created, and how the application logs in.
-    async fn places(pool: &Pool<Self>, url: &str, files: &Path, roles: bool) -> (Self::Places, Login);
+    /// Where places are created, how the application logs in, and the URL of the owner of the tables.
+    async fn places(pool: &Pool<Self>, url: &str, files: &Path, roles: bool)
+    -> (Self::Places, Login, String);
     async fn open(login: &Login, files: &Path) -> TenantDb<Self>;
     fn url_of(pool: &Pool<Self>) -> String;
     /// Removes the database and the role of a tenant.
@@ -63,10 +64,10 @@ impl Shop for Sqlite {
     const KINDS: &'static [(&'static str, Place)] =
         &[("shared", |new| new), ("file", NewTenant::own_database)];
 
-    async fn places(pool: &Pool<Self>, url: &str, files: &Path, _: bool) -> (SqlitePlaces, Login) {
+    async fn places(pool: &Pool<Self>, url: &str, files: &Path, _: bool) -> (SqlitePlaces, Login, String) {
         let shared = (*pool.connect_options()).clone();
         let places = SqlitePlaces::new(SqliteFiles::new(files).unwrap()).shared_tables(shared);
-        (places, Login { url: url.to_owned(), roles: false, gone: None })
+        (places, Login { url: url.to_owned(), roles: false, gone: None }, url.to_owned())
     }
 
     async fn open(login: &Login, files: &Path) -> TenantDb<Self> {
@@ -92,7 +93,7 @@ impl Shop for Postgres {
     const KINDS: &'static [(&'static str, Place)] =
         &[("shared", |new| new), ("schema", NewTenant::own_schema), ("database", NewTenant::own_database)];
 
-    async fn places(pool: &Pool<Self>, _: &str, _: &Path, roles: bool) -> (PostgresPlaces, Login) {
+    async fn places(pool: &Pool<Self>, _: &str, _: &Path, roles: bool) -> (PostgresPlaces, Login, String) {
         let owner = (*pool.connect_options()).clone();
         let role = format!("tenancy_test_{}", Uuid::now_v7().simple());
         let sql = format!(
@@ -108,14 +109,23 @@ impl Shop for Postgres {
         );
         Self::raw(pool, &own).await.unwrap();
         let app = owner.clone().username(&role).password("runtime");
-        let admin: PgConnectOptions = admin_url().parse().unwrap();
-        let creator = if roles { admin.database(owner.get_database().unwrap()) } else { owner };
+        let (mut creator, mut created) = (owner, role.clone());
+        if roles {
+            // No superuser: an owner of the tables that can create roles.
+            let owner = format!("{role}_owner");
+            let pool_owner = creator.get_username();
+            let options = "LOGIN CREATEDB CREATEROLE NOSUPERUSER NOBYPASSRLS PASSWORD 'owner'";
+            as_admin(format!("CREATE ROLE {owner} {options} IN ROLE \"{pool_owner}\"")).await.unwrap();
+            created = format!("{role}, {owner}");
+            creator = creator.username(&owner).password("owner");
+        }
+        let owner_url = creator.to_url_lossy().to_string();
         let mut places = PostgresPlaces::new(creator).runtime_role(&role);
         if roles {
             places = places.role_per_tenant();
         }
-        let gone = Cleanup::database(role, async |role| as_admin(format!("DROP ROLE {role}")).await);
-        (places, Login { url: app.to_url_lossy().to_string(), roles, gone: Some(gone) })
+        let gone = Cleanup::database(created, async |roles| as_admin(format!("DROP ROLE {roles}")).await);
+        (places, Login { url: app.to_url_lossy().to_string(), roles, gone: Some(gone) }, owner_url)
     }
 
     async fn open(login: &Login, _: &Path) -> TenantDb<Self> {
@@ -160,6 +170,8 @@ pub(crate) struct World<DB: Shop> {
     pub(crate) tenants: Vec<[TenantContext; 2]>,
     pub(crate) url: String,
     pub(crate) control_url: String,
+    /// How the owner of the tables logs in.
+    pub(crate) owner_url: String,
     pub(crate) roles: bool,
     pub(crate) dir: tempfile::TempDir,
     _cleanup: Vec<Cleanup>,
@@ -176,7 +188,7 @@ impl<DB: Shop> World<DB> {
         let store = SqlStore::new(pool.clone());
         store.migrate().await.unwrap();
         let directory = TenantDirectory::new(Arc::new(store.clone()), Catalog::from_toml(CATALOG).unwrap());
-        let (places, login) = DB::places(&pool, &control_url, &files, roles).await;
+        let (places, login, owner_url) = DB::places(&pool, &control_url, &files, roles).await;
         let sql = AssertSqlSafe(DB::TABLE).into_sql_str();
         let migration = Migration::new(1, "projects".into(), MigrationType::Simple, sql, false);
         let provisioner = Provisioner::new(store.clone(), places, Migrator::with_migrations(vec![migration]));
@@ -201,7 +213,8 @@ impl<DB: Shop> World<DB> {
         }
         // Databases go before the roles, which have privileges in them.
         let cleanup = databases.into_iter().chain([database]).chain(place_roles).chain(login.gone).collect();
-        Self { db, store, directory, tenants, url: login.url, control_url, roles, dir, _cleanup: cleanup }
+        let url = login.url;
+        Self { db, store, directory, tenants, url, control_url, owner_url, roles, dir, _cleanup: cleanup }
     }
 
     /// The arguments of a command, with the databases of the application.

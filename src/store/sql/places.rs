@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::SqlStore;
-use super::query::{execute, fetch, text};
+use super::query::{execute, fetch, record, text};
+use super::tenant_changes::created_event;
 use super::tenants::insert_tenant;
+use crate::context::Actor;
 use crate::database::{OpenTransaction, TxMode, Value, database_error};
 use crate::error::Result;
 use crate::scope::Backend;
@@ -151,14 +153,19 @@ impl<DB: Backend> SqlStore<DB> {
 
     /// Inserts a tenant, and gives it a place of its kind that is ready, if there is one. A place goes to one tenant:
     /// the row of the place is deleted in the transaction that inserts the tenant, and that records the step `created` as
-    /// done. Otherwise nobody would know whose place it is.
+    /// done. Otherwise nobody would know whose place it is. With an actor it records `tenant.create` too.
     pub(crate) async fn insert_in_ready_place(
         &self,
         tenant: NewTenant,
         created: &str,
         begun: Option<(&str, &str)>,
+        actor: Option<&Actor>,
     ) -> Result<Arc<Tenant>> {
         let mut tenant = tenant.into_tenant();
+        let recorded = match actor {
+            Some(actor) => Some((actor, self.own_tables().await?)),
+            None => None,
+        };
         let mut tx = self.begin_tx(TxMode::Write).await?;
         let mut ready = false;
         if let Some((kind, _)) = parts(tenant.placement()) {
@@ -174,6 +181,9 @@ impl<DB: Backend> SqlStore<DB> {
         }
         if let Some((step, error)) = begun {
             self.write_step(&mut tx, tenant.id(), step, Some(error)).await?;
+        }
+        if let Some((actor, own_tables)) = recorded {
+            record::<DB>(&mut tx, own_tables, &created_event(&tenant, actor)).await?;
         }
         tx.commit().await?;
         Ok(tenant)

@@ -26,8 +26,7 @@ impl<DB: Backend> SqlStore<DB> {
         let own_tables = self.own_tables().await?;
         let mut tx = self.begin_tx(TxMode::Write).await?;
         let tenant = insert_tenant::<DB>(&mut tx, tenant.into_tenant(), &self.timing).await?;
-        let event = event_of(&tenant, actor, "tenant.create").detail("slug", tenant.slug());
-        record::<DB>(&mut tx, own_tables, &event).await?;
+        record::<DB>(&mut tx, own_tables, &created_event(&tenant, actor)).await?;
         tx.commit().await?;
         Ok(tenant)
     }
@@ -139,6 +138,11 @@ impl<DB: Backend> SqlStore<DB> {
             }
         }
     }
+}
+
+/// The event of a new tenant.
+pub(super) fn created_event(tenant: &Tenant, actor: &Actor) -> AuditEvent {
+    event_of(tenant, actor, "tenant.create").detail("slug", tenant.slug())
 }
 
 pub(super) fn event_of(tenant: &Tenant, actor: &Actor, action: &str) -> AuditEvent {
