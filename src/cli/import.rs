@@ -21,6 +21,7 @@ use super::output::{counted, json, note, show, text};
 use super::progress::byte_bar;
 use super::provisioners::{Migrating, Provisioned};
 use super::table::{Align, Table};
+use super::tenants;
 use crate::ErrorKind;
 use crate::operations::{Imported, TenantData};
 use crate::store::SqlStore;
@@ -50,7 +51,8 @@ pub(crate) async fn run<DB: TenantData>(
     let bar = byte_bar(input.bytes);
     let stop = Arc::new(AtomicBool::new(false));
     let mut reader = Stoppable { reader: bar.wrap_async_read(input.reader), stop: stop.clone() };
-    let (mut import, mut interrupts) = (Box::pin(provisioner.import(&mut reader, new)), interrupts());
+    let actor = tenants::actor();
+    let (mut import, mut interrupts) = (Box::pin(provisioner.import(&mut reader, new, &actor)), interrupts());
     let imported = loop {
         match select(import.as_mut(), pin!(interrupts.recv())).await {
             Either::Left((imported, _)) => break imported,

@@ -12,6 +12,7 @@ use super::rewrite::Rewrite;
 use super::row_writer::{RowWriter, begin};
 use super::table::DataTable;
 use super::tenant_data::TenantData;
+use crate::context::Actor;
 use crate::database::database_error;
 use crate::error::{Error, ErrorKind, Result};
 use crate::placement::Provisioner;
@@ -36,7 +37,7 @@ pub struct Imported {
 }
 
 impl<DB: TenantData> Provisioner<DB> {
-    /// Creates a tenant with the rows of a bundle, and opens it.
+    /// Creates a tenant with the rows of a bundle, records `tenant.import`, and opens it.
     ///
     /// The bundle is of the same kind of database, and its place had the same migrations. Where the primary key of a table
     /// lacks the tenant column, its ids are unique over all tenants: in the shared tables the rows get new ids, and
@@ -47,13 +48,14 @@ impl<DB: TenantData> Provisioner<DB> {
     /// values of rows and gauges are taken as they are.
     ///
     /// ```
+    /// use tenancy::context::Actor;
     /// use tenancy::operations::TenantData;
     /// use tenancy::placement::Provisioner;
     /// use tenancy::tenant::{NewTenant, Slug};
     ///
     /// async fn copy<DB: TenantData>(provisioner: &Provisioner<DB>, bundle: &[u8]) -> tenancy::Result<()> {
     ///     let new = NewTenant::new(Slug::parse("acme-copy")?, "Acme (copy)", "free");
-    ///     let imported = provisioner.import(bundle, new).await?;
+    ///     let imported = provisioner.import(bundle, new, &Actor::user("ada")).await?;
     ///     println!("{} tables", imported.rows.len());
     ///     Ok(())
     /// }
@@ -64,9 +66,15 @@ impl<DB: TenantData> Provisioner<DB> {
     /// them. [`ErrorKind::Conflict`] if the id or the slug of the tenant is taken, or a row conflicts with one of another
     /// tenant. [`ErrorKind::Misconfigured`] if new ids cannot be made. [`ErrorKind::Retryable`] if another process works on
     /// the data of a tenant of this id. Otherwise as [`create`](Self::create).
-    pub async fn import(&self, bundle: impl AsyncRead + Unpin + Send, tenant: NewTenant) -> Result<Imported> {
+    pub async fn import(
+        &self,
+        bundle: impl AsyncRead + Unpin + Send,
+        tenant: NewTenant,
+        actor: &Actor,
+    ) -> Result<Imported> {
         let id = tenant.clone().into_tenant().id().clone();
-        observed::operation(Operation::Import, &id, None, Box::pin(self.import_as(&id, bundle, tenant))).await
+        let work = Box::pin(self.import_as(&id, bundle, tenant, actor));
+        observed::operation(Operation::Import, &id, None, work).await
     }
 
     async fn import_as(
@@ -74,6 +82,7 @@ impl<DB: TenantData> Provisioner<DB> {
         id: &TenantId,
         bundle: impl AsyncRead + Unpin + Send,
         tenant: NewTenant,
+        actor: &Actor,
     ) -> Result<Imported> {
         let (mut reader, head) = BundleReader::open(bundle, DB::NAME).await?;
         self.check_migrations(&head)?;
@@ -101,6 +110,8 @@ impl<DB: TenantData> Provisioner<DB> {
         // After an error nobody knows whether the rows are there.
         let committed = DB::run(&mut conn, "COMMIT".to_owned(), None).await;
         committed.map_err(|e| left_over(&database_error(&e), "can have rows"))?;
+        let written = rows.iter().map(|(_, rows)| rows).sum();
+        self.store.record_import(&tenant, written, actor).await?;
         let tenant = self.open_closed(&tenant).await?;
         Ok(Imported { tenant, rows, new_ids })
     }

@@ -116,7 +116,8 @@ async fn a_trigger_does_not_run_for_copied_rows() {
     for condition in conditions {
         trigger(&world.owner, "public.projects", &condition).await;
         refused(&world, &to(&world, &acme, &schema), "the trigger `guard` of `projects`").await;
-        let error = world.provisioner.import(&bundle[..], new("copy")).await.unwrap_err();
+        let error =
+            world.provisioner.import(&bundle[..], new("copy"), &Actor::user("ada")).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Misconfigured, "{condition}");
         assert!(error.to_string().contains("app.tenancy_copy"), "{error}");
     }
@@ -133,7 +134,7 @@ async fn a_trigger_does_not_run_for_copied_rows() {
         to(&world, &acme, &shared).run(|_| {}).await.unwrap();
         assert_eq!((rows(&world, &acme).await, rows(&world, &globex).await), (3, 2));
     }
-    let copy = world.provisioner.import(&bundle[..], new("copy")).await.unwrap().tenant;
+    let copy = world.provisioner.import(&bundle[..], new("copy"), &Actor::user("ada")).await.unwrap().tenant;
     assert_eq!(rows(&world, &copy).await, 3);
     let store = SqlStore::new(world.owner.clone());
     store.suspend(acme.id(), Suspension::new("a restore").unwrap(), &Actor::user("ada")).await.unwrap();

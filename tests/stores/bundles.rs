@@ -2,6 +2,7 @@
 
 use sqlx::{Postgres, Sqlite};
 use tenancy::ErrorKind;
+use tenancy::context::Actor;
 use tenancy::tenant::{NewTenant, Slug, TenantStore};
 
 use crate::operations_fixture::{Shapes, Shop};
@@ -28,8 +29,11 @@ async fn an_imported_tenant_has_the_same_rows<DB: Shapes>() {
         assert_eq!(own["projects"].0, 1500, "{own:?}");
         for (to, kind) in kinds.iter().enumerate() {
             let slug = format!("copy-{from}-{to}");
-            let imported =
-                shop.provisioner.import(&*bundle, App::<DB>::new_tenant(&slug, *kind)).await.unwrap();
+            let imported = shop
+                .provisioner
+                .import(&*bundle, App::<DB>::new_tenant(&slug, *kind), &Actor::user("ada"))
+                .await
+                .unwrap();
             shop.app.forget(imported.tenant.placement());
             assert!(imported.tenant.status().is_open());
             assert_eq!(imported.new_ids, to == 0, "only in the shared tables");
@@ -37,6 +41,9 @@ async fn an_imported_tenant_has_the_same_rows<DB: Shapes>() {
             let mut wanted = own.clone();
             // Audit events stay with their tenant.
             wanted.remove("tenancy_audit_events");
+            copy.remove("tenancy_audit_events");
+            let actions = shop.audit_actions(&imported.tenant).await;
+            assert_eq!(actions.iter().filter(|action| *action == "tenant.import").count(), 1, "{actions:?}");
             if imported.new_ids {
                 for table in NEW_IDS {
                     let (new, old) = (copy.remove(table).unwrap(), wanted.remove(table).unwrap());
@@ -111,7 +118,7 @@ async fn what_is_no_bundle_leaves_nothing<DB: Shapes>() {
     for (why, bundle) in cases {
         for kind in &kinds {
             let new = App::<DB>::new_tenant("copy", *kind);
-            let error = shop.provisioner.import(&*bundle, new).await.unwrap_err();
+            let error = shop.provisioner.import(&*bundle, new, &Actor::user("ada")).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput, "{why}: {error}");
             assert!(error.to_string().contains(why), "{why}: {error}");
             assert!(shop.app.store.by_slug(&Slug::parse("copy").unwrap()).await.unwrap().is_none(), "{why}");
@@ -120,13 +127,18 @@ async fn what_is_no_bundle_leaves_nothing<DB: Shapes>() {
     // A bundle of other migrations, by name.
     let newer =
         provisioner_of(&shop.app.pool, shop.app.files.path(), &[DB::PROJECTS, DB::APPLICATION, "SELECT 1"]);
-    let error = newer.import(&*bundle, App::<DB>::new_tenant("copy", shared)).await.unwrap_err();
+    let error =
+        newer.import(&*bundle, App::<DB>::new_tenant("copy", shared), &Actor::user("ada")).await.unwrap_err();
     assert!(
         error.to_string().contains("is of the migration 2, and this program has the migration 3"),
         "{error}"
     );
     // A slug that is taken.
-    let error = shop.provisioner.import(&*bundle, App::<DB>::new_tenant("acme", shared)).await.unwrap_err();
+    let error = shop
+        .provisioner
+        .import(&*bundle, App::<DB>::new_tenant("acme", shared), &Actor::user("ada"))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert_eq!(shop.hashes(&acme).await, before);
 }

@@ -44,7 +44,7 @@ impl<DB: Shapes> Intruder<DB> {
             ("restore", restore.apply(acme.slug(), &ada).await),
             ("move", movement.run(|_| {}).await.map(|_| ())),
             ("roll back", movement.roll_back().await),
-            ("import", provisioner.import(&bundle[..], new).await.map(|_| ())),
+            ("import", provisioner.import(&bundle[..], new, &Actor::user("ada")).await.map(|_| ())),
         ] {
             self.seen.lock().unwrap().push((name, result.expect_err(name).kind()));
         }
@@ -89,7 +89,8 @@ async fn an_import_leaves_the_tenant_of_another_alone<DB: Shapes>() {
         NewTenant::new(Slug::parse(slug).unwrap(), slug, "free").id(id.clone()).own_database()
     };
     shop.app.forget(&Placement::database_of(&id));
-    let import = |slug: &str| shop.provisioner.import(&bundle[..], new(slug, &id));
+    let ada = Actor::user("ada");
+    let import = |slug: &str| shop.provisioner.import(&bundle[..], new(slug, &id), &ada);
     let (one, two) = tokio::join!(Box::pin(import("one")), Box::pin(import("two")));
     let (imported, refused) = match (one, two) {
         (Ok(imported), Err(refused)) | (Err(refused), Ok(imported)) => (imported, refused),
@@ -99,7 +100,7 @@ async fn an_import_leaves_the_tenant_of_another_alone<DB: Shapes>() {
     // A later one, and one whose slug is taken.
     assert_eq!(import("three").await.unwrap_err().kind(), ErrorKind::Conflict);
     let taken =
-        shop.provisioner.import(&bundle[..], new(imported.tenant.slug().as_str(), &TenantId::random()));
+        shop.provisioner.import(&bundle[..], new(imported.tenant.slug().as_str(), &TenantId::random()), &ada);
     assert_eq!(taken.await.unwrap_err().kind(), ErrorKind::Conflict);
     assert_eq!(shop.hashes(&imported.tenant).await["projects"].0, 1500);
     assert_eq!(shop.hashes(&acme).await["projects"].0, 1500);

@@ -48,8 +48,12 @@ async fn each_operation_has_a_span_and_is_counted() {
     let text = log.take();
     assert!(text.contains(&ended), "{text}");
     let new = NewTenant::new(Slug::parse("copy").unwrap(), "copy", "free");
-    let copy = provisioner.import(&bundle[..], new.clone().own_database()).await.unwrap().tenant;
-    let error = provisioner.import(&bundle[..100], new).await.unwrap_err();
+    let copy = provisioner
+        .import(&bundle[..], new.clone().own_database(), &Actor::user("ada"))
+        .await
+        .unwrap()
+        .tenant;
+    let error = provisioner.import(&bundle[..100], new, &Actor::user("ada")).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     let imports = [(operation("import", "done"), 1), (operation("import", "invalid-input"), 1)];
     assert_eq!(seen(), BTreeMap::from(imports));

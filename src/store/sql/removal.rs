@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::SqlStore;
 use super::query::{execute, fetch, notify, record, text};
 use super::tenant_changes::event_of;
+use crate::audit::AuditEvent;
 use crate::context::Actor;
 use crate::database::{Route, TxMode, Value, database_error};
 use crate::error::{Error, ErrorKind, Result};
@@ -77,6 +78,12 @@ impl<DB: Backend> SqlStore<DB> {
         self.timing.now().micros()
     }
 
+    /// Records that a tenant was created from a bundle. The event does not name the tenant of the bundle.
+    pub(crate) async fn record_import(&self, tenant: &Tenant, rows: u64, actor: &Actor) -> Result<()> {
+        let event = event_of(tenant, actor, "tenant.import").detail("rows", rows);
+        self.record_operation(&event).await
+    }
+
     /// Records that the rows of a tenant were restored: how many were added, changed and removed.
     pub(crate) async fn record_restore(
         &self,
@@ -84,14 +91,18 @@ impl<DB: Backend> SqlStore<DB> {
         counts: [u64; 3],
         actor: &Actor,
     ) -> Result<()> {
-        let own_tables = self.own_tables().await?;
         let [added, changed, removed] = counts.map(|count| count.to_string());
         let event = event_of(tenant, actor, "tenant.restore")
             .detail("added", added)
             .detail("changed", changed)
             .detail("removed", removed);
+        self.record_operation(&event).await
+    }
+
+    async fn record_operation(&self, event: &AuditEvent) -> Result<()> {
+        let own_tables = self.own_tables().await?;
         let mut tx = self.begin_tx(TxMode::Write).await?;
-        record::<DB>(&mut tx, own_tables, &event).await?;
+        record::<DB>(&mut tx, own_tables, event).await?;
         tx.commit().await
     }
 
