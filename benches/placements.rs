@@ -334,7 +334,11 @@ async fn moves_on_sqlite() {
 async fn moves_on_postgres() {
     let mut app = App::<Postgres>::new().await;
     let owner = (*app.pool.connect_options()).clone();
-    let places = PostgresPlaces::new(owner.clone()).runtime_role(owner.get_username());
+    // A role that owns nothing, and that nobody uses here.
+    let admin = Pool::connect(&common::admin_url()).await.unwrap();
+    let role = format!("tenancy_bench_{}", Uuid::now_v7().simple());
+    Postgres::raw(&admin, &format!("CREATE ROLE {role}")).await.unwrap();
+    let places = PostgresPlaces::new(owner).runtime_role(&role);
     let provisioner = Provisioner::new(app.store.clone(), places, migrator(&[Postgres::PROJECTS]));
     let acme = app.create(&provisioner, "acme", |new| new).await.unwrap();
     let rows =
@@ -348,6 +352,9 @@ async fn moves_on_postgres() {
     ];
     let begin = format!("BEGIN; SET LOCAL app.tenant_id = '{}'", acme.id());
     moves(&app.pool, &provisioner, &acme, (rows, &begin), &targets).await;
+    drop(app);
+    // It has privileges in the database of the application, if that is not dropped yet.
+    let _ = Postgres::raw(&admin, &format!("DROP ROLE {role}")).await;
 }
 
 /// The private memory of one connection that reads every table of one schema after the other, and what grows with the

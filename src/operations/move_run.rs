@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use futures_util::future::try_join;
+
 use super::fence;
 use super::move_plan::triggered;
 use super::move_step::{MoveProgress, MoveReport, MoveStep};
@@ -19,8 +21,8 @@ use crate::tenant::Placement;
 const CATCH_UPS: u32 = 5;
 /// With fewer changed rows than these, the rest is copied behind the fence.
 const FEW: u64 = 200;
-/// How often the rows are copied behind the fence, until nothing differs.
-const PASSES: u32 = 4;
+/// How often the rows are copied again behind the fence, until nothing differs.
+const ATTEMPTS: u32 = 4;
 
 /// What a move works with: both places, and what their tables are.
 struct Both<DB: TenantData> {
@@ -80,7 +82,7 @@ impl<DB: TenantData> Move<DB> {
         let began = store.now_us();
         observed::step(MoveStep::Fence, self.refuse_and_copy(&mut both, record, progress)).await?;
         self.begin(record, MoveStep::Verify, progress).await?;
-        report.tables = observed::step(MoveStep::Verify, self.verify(&mut both, record)).await?;
+        report.tables = observed::step(MoveStep::Verify, self.verify(&mut both, record, progress)).await?;
         progress(&MoveProgress::step(MoveStep::Switch));
         locks.tenant.check().await?;
         observed::step(MoveStep::Switch, self.switch(&mut both, record)).await?;
@@ -188,17 +190,7 @@ impl<DB: TenantData> Move<DB> {
     ) -> Result<()> {
         self.fence(&mut both.source, &record.source, record, true).await?;
         DB::wait_for_older(&mut both.source.writer, self.wait).await?;
-        let mut passes = 0;
-        while self.copy(both, MoveStep::Fence, progress).await? > 0 {
-            passes += 1;
-            if passes > PASSES {
-                return Err(Error::new(
-                    ErrorKind::Conflict,
-                    "the rows still differ after they were copied behind the fence: a default or a generated value of the \
-                     target changes them; make the tables of both places the same, or roll the move back",
-                ));
-            }
-        }
+        self.copy(both, MoveStep::Fence, progress).await?;
         Ok(())
     }
 
@@ -223,9 +215,13 @@ impl<DB: TenantData> Move<DB> {
         copied.await.inspect(|rows| metrics::moved_rows(*rows))
     }
 
-    /// Compares the number of rows and a hash over all rows of each table.
-    async fn verify(&self, both: &mut Both<DB>, record: &MoveRecord) -> Result<BTreeMap<String, u64>> {
-        let mut rows = BTreeMap::new();
+    /// Compares both places, and copies again what differs.
+    async fn verify(
+        &self,
+        both: &mut Both<DB>,
+        record: &MoveRecord,
+        progress: &mut (impl FnMut(&MoveProgress) + Send),
+    ) -> Result<BTreeMap<String, u64>> {
         // A migration of the shared tables may have run since the tables were read.
         for (side, placement) in [(&mut both.source, &record.source), (&mut both.target, &record.target)] {
             let now = DB::data_tables(&mut side.reader, placement, &self.provisioner.schema).await?;
@@ -234,22 +230,50 @@ impl<DB: TenantData> Move<DB> {
             }
         }
         check_migrations(&mut both.source, &mut both.target).await?;
+        let mut attempts = 0;
+        let rows = loop {
+            match self.compare(both).await? {
+                Ok(rows) => break rows,
+                Err(name) if attempts == ATTEMPTS => {
+                    return Err(Error::new(
+                        ErrorKind::Conflict,
+                        format!(
+                            "`{name}` still differs after its rows were copied behind the fence: a default or a generated value \
+                             of the target changes them; make the tables of both places the same, or roll the move back"
+                        ),
+                    ));
+                }
+                Err(_) => {
+                    attempts += 1;
+                    self.copy(both, MoveStep::Verify, progress).await?;
+                }
+            }
+        };
         let shared = record.target == Placement::Shared;
         for name in &both.tables {
-            let (from, to) = (both.source.table(name)?, both.target.table(name)?);
-            let source = digest::<DB>(&mut both.source.reader, &from, &self.tenant).await?;
-            let target = digest::<DB>(&mut both.target.reader, &to, &self.tenant).await?;
-            if source != target && name != EVENTS {
-                return Err(Error::new(
-                    ErrorKind::Database,
-                    format!(
-                        "`{name}` is not the same in both places after the copy; roll the move back, and report this"
-                    ),
-                ));
-            }
+            let to = both.target.table(name)?;
             DB::advance_numbers(&mut both.target.writer, &to, &self.tenant, shared).await?;
-            rows.insert(name.clone(), source.0);
         }
         Ok(rows)
+    }
+    /// Compares each table by the number of its rows and a hash over all of them: the numbers, or a table that differs.
+    async fn compare(
+        &self,
+        both: &mut Both<DB>,
+    ) -> Result<std::result::Result<BTreeMap<String, u64>, String>> {
+        let mut rows = BTreeMap::new();
+        for name in &both.tables {
+            let (from, to) = (both.source.table(name)?, both.target.table(name)?);
+            let (source, target) = try_join(
+                digest::<DB>(&mut both.source.reader, &from, &self.tenant),
+                digest::<DB>(&mut both.target.reader, &to, &self.tenant),
+            )
+            .await?;
+            if source != target && name != EVENTS {
+                return Ok(Err(name.clone()));
+            }
+            rows.insert(name.clone(), source.0);
+        }
+        Ok(Ok(rows))
     }
 }

@@ -16,6 +16,7 @@ pub enum TenantLock {
 
 impl TenantLock {
     /// Fails if the lock was lost meanwhile. Called before what cannot be undone.
+    #[cfg_attr(not(feature = "postgres"), expect(clippy::unused_async, reason = "a file keeps its lock"))]
     pub(crate) async fn check(&mut self) -> Result<()> {
         match self {
             #[cfg(feature = "postgres")]
