@@ -177,6 +177,10 @@ impl TenantData for Sqlite {
         row.to_owned()
     }
 
+    fn digests(_: &str, _: &str) -> Option<String> {
+        None
+    }
+
     async fn drop_place(places: &SqlitePlaces, placement: &Placement) -> Result<()> {
         let Placement::Database { name } = placement else { return Ok(()) };
         let path = places.files().path(name);

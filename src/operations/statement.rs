@@ -164,6 +164,13 @@ pub(super) fn fingerprints<DB: TenantData>(table: &DataTable, tenant: &TenantId)
     format!("SELECT {} {} WHERE {of_tenant}{order}", DB::array(&parts), from(table))
 }
 
+/// What is hashed of all rows: parts of them, each with its number of rows; or each row, if the database cannot hash.
+pub(super) fn digests<DB: TenantData>(table: &DataTable, tenant: &TenantId) -> String {
+    let row = DB::array(&texts::<DB>(&table.columns));
+    let rows = format!("{} WHERE {}", from(table), of_tenant::<DB>(table, tenant));
+    DB::digests(&row, &rows).unwrap_or_else(|| fingerprints::<DB>(table, tenant))
+}
+
 /// Changes rows to those of the parameter, a JSON array of rows, by their primary keys, without the columns at the
 /// positions `left_out`. `None` if there is no other column.
 pub(super) fn update<DB: TenantData>(

@@ -164,6 +164,10 @@ pub trait TenantData: Provision {
     #[doc(hidden)]
     fn fingerprint_of(row: &str) -> String;
 
+    /// A query for arrays of two texts, the number of rows and a hash over them. `None` if the database cannot hash.
+    #[doc(hidden)]
+    fn digests(row: &str, rows: &str) -> Option<String>;
+
     /// Removes the schema, the database or the file of a placement, with all that is in it.
     #[doc(hidden)]
     fn drop_place(places: &Self::Places, placement: &Placement) -> impl Future<Output = Result<()>> + Send;
