@@ -247,6 +247,7 @@ impl<DB: TenantData> Move<DB> {
                 ));
             }
             DB::advance_numbers(&mut both.target.writer, &to, &self.tenant, shared).await?;
+            DB::copy_numbers(&mut both.source.reader, &from, &mut both.target.writer, &to, shared).await?;
             rows.insert(name.clone(), source.0);
         }
         Ok(rows)

@@ -25,6 +25,7 @@ mod leak_fixture;
 mod move_conditions;
 mod moves;
 mod place_chaos;
+mod place_conditions;
 mod place_doctor;
 mod place_poolers;
 mod place_reach;

@@ -1,0 +1,256 @@
+//! What else is in a place and around it: what would be lost with a place, and what moves with its rows.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, PgPool, Postgres};
+use tenancy::context::Actor;
+use tenancy::operations::Move;
+use tenancy::placement::{PostgresPlaces, Provisioner};
+use tenancy::store::SqlStore;
+use tenancy::tenant::{NewTenant, Placement, PlacementName, Suspension, Tenant, TenantId};
+use tenancy::{ErrorKind, TenantContext, TenantScoped};
+
+use crate::common::TestBackend;
+use crate::moves::{data_plane, drop_database, insert, tenant};
+use crate::placements::{Project, TABLES, World, migrator};
+
+fn to(provisioner: &Provisioner<Postgres>, tenant: &TenantId, target: Placement) -> Move<Postgres> {
+    provisioner.move_to(tenant, target, &Actor::user("ada")).grace(Duration::ZERO)
+}
+
+async fn refused(movement: &Move<Postgres>, why: &str) {
+    let plan = movement.plan().await.unwrap();
+    assert!(plan.refused.iter().any(|one| one.contains(why)), "{why}: {plan}");
+    let error = movement.run(|_| {}).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Misconfigured);
+    assert!(error.to_string().contains(why), "{error}");
+}
+
+async fn admitted(movement: &Move<Postgres>) {
+    let plan = movement.plan().await.unwrap();
+    assert!(plan.refused.is_empty(), "{plan}");
+}
+
+async fn suspend(world: &World, tenant: &TenantId) {
+    let store = SqlStore::new(world.owner.clone());
+    store.suspend(tenant, Suspension::new("closing").unwrap(), &Actor::user("ada")).await.unwrap();
+}
+
+async fn resume(world: &World, tenant: &TenantId) {
+    SqlStore::new(world.owner.clone()).resume(tenant, "not yet", &Actor::user("ada")).await.unwrap();
+}
+
+async fn rows(world: &World, tenant: &TenantId) -> u64 {
+    let ctx = world.directory.context(tenant, Actor::user("bob")).await.unwrap();
+    Project::count(&data_plane(world).await.scope(&ctx)).await.unwrap()
+}
+
+/// A connection of the application's role in this transaction of a tenant.
+async fn as_tenant(options: &PgConnectOptions, tenant: &TenantId) -> PgConnection {
+    let mut conn = options.connect().await.unwrap();
+    let set = sqlx::query("SELECT set_config('app.tenant_id', $1, false)").bind(tenant.to_string());
+    set.execute(&mut conn).await.unwrap();
+    conn
+}
+
+async fn send(conn: &mut PgConnection, sql: &str) -> sqlx::Result<u64> {
+    sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(conn).await.map(|done| done.rows_affected())
+}
+
+async fn number(conn: &mut PgConnection, sql: &str) -> i64 {
+    sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(conn).await.unwrap()
+}
+
+/// A provisioner of an application with more tables, which the shared tables have.
+async fn application(world: &World, more: &str) -> Provisioner<Postgres> {
+    let places =
+        PostgresPlaces::new((*world.owner.connect_options()).clone()).runtime_role(world.app.get_username());
+    let store = SqlStore::new(world.owner.clone());
+    let provisioner = Provisioner::new(store, places, migrator(&[TABLES, more]));
+    let migrated: Vec<_> = provisioner.migrations().run().collect().await;
+    assert!(migrated.iter().all(|place| place.as_ref().unwrap().result.is_ok()), "{migrated:?}");
+    provisioner
+}
+
+fn name_of(ctx: &TenantContext) -> PlacementName {
+    PlacementName::of(ctx.tenant_id())
+}
+
+/// The rows of a table without the tenant column are never deleted with the rows that they refer to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_child_without_the_tenant_column_keeps_its_rows() {
+    for action in ["CASCADE", "SET NULL", "NO ACTION", "RESTRICT"] {
+        let world = World::new().await;
+        let (acme, globex) = (tenant(&world, "acme").await, tenant(&world, "globex").await);
+        let db = data_plane(&world).await;
+        for tenant in [&acme, &globex] {
+            let ctx = world.directory.context(tenant.id(), Actor::user("bob")).await.unwrap();
+            insert(&db, &ctx, 1).await.unwrap();
+        }
+        let schema = Placement::schema_of(acme.id());
+        let create = format!(
+            "CREATE TABLE project_files (owner uuid, project_id bigint, path text, \
+                FOREIGN KEY (owner, project_id) REFERENCES projects ON DELETE {action})"
+        );
+        Postgres::raw(&world.owner, &create).await.unwrap();
+        // An empty table, and one with rows of other tenants, forbids nothing.
+        let file = |of: &Tenant| format!("INSERT INTO project_files VALUES ('{}', 1, 'a file')", of.id());
+        Postgres::raw(&world.owner, &file(&globex)).await.unwrap();
+        admitted(&to(&world.provisioner, acme.id(), schema.clone())).await;
+        let mut bundle = Vec::new();
+        world.provisioner.export(acme.id()).write_to(&mut bundle).await.unwrap();
+        Postgres::raw(&world.owner, &file(&acme)).await.unwrap();
+        let files = "SELECT count(*) FROM project_files WHERE project_id = 1 AND owner IS NOT NULL";
+
+        let why = "`project_files` has no tenant column, and has rows that refer to rows of the tenant in `projects`";
+        refused(&to(&world.provisioner, acme.id(), schema.clone()), why).await;
+        suspend(&world, acme.id()).await;
+        let restore = world.provisioner.restore(acme.id(), &bundle[..]).await.unwrap();
+        let deletion = world.provisioner.deletion(acme.id(), &Actor::user("ada"));
+        for error in [
+            restore.apply(acme.slug(), &Actor::user("ada")).await.unwrap_err(),
+            deletion.plan().await.unwrap_err(),
+            deletion.run(acme.slug()).await.unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error}");
+            assert!(error.to_string().contains(why), "{error}");
+        }
+        resume(&world, acme.id()).await;
+        assert_eq!(Postgres::number(&world.owner, files).await, 2, "{action}");
+        assert_eq!(rows(&world, acme.id()).await, 1);
+
+        // Rows that nobody can count forbid it too.
+        let hide = "ALTER TABLE project_files ENABLE ROW LEVEL SECURITY; ALTER TABLE project_files FORCE ROW LEVEL SECURITY";
+        Postgres::raw(&world.owner, hide).await.unwrap();
+        let why = "its rows cannot be counted";
+        refused(&to(&world.provisioner, acme.id(), schema.clone()), why).await;
+        let show = format!(
+            "ALTER TABLE project_files DISABLE ROW LEVEL SECURITY; DELETE FROM project_files WHERE owner = '{}'",
+            acme.id()
+        );
+        Postgres::raw(&world.owner, &show).await.unwrap();
+        for target in [schema, Placement::Shared] {
+            to(&world.provisioner, acme.id(), target).run(|_| {}).await.unwrap();
+        }
+        suspend(&world, acme.id()).await;
+        world.provisioner.deletion(acme.id(), &Actor::user("ada")).run(acme.slug()).await.unwrap();
+        assert_eq!(Postgres::number(&world.owner, files).await, 1, "the file of the other tenant");
+        assert_eq!(rows(&world, globex.id()).await, 1);
+    }
+}
+
+const BILLS: &str = "CREATE DOMAIN bill_id AS bigint; CREATE DOMAIN short_id AS bill_id; CREATE SEQUENCE bill_numbers; \
+    CREATE SEQUENCE downward INCREMENT -1; \
+    CREATE TABLE bills (tenant_id uuid NOT NULL, id short_id NOT NULL DEFAULT nextval('bill_numbers'), \
+        number text NOT NULL DEFAULT 'B-' || nextval('bill_numbers'), below int NOT NULL DEFAULT nextval('downward'), \
+        PRIMARY KEY (tenant_id, id)); \
+    CREATE TABLE letters (tenant_id uuid NOT NULL, id bigint GENERATED ALWAYS AS IDENTITY, PRIMARY KEY (tenant_id, id))";
+
+/// Numbers of rows that were deleted before a move are not given out after it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_number_is_given_out_once_across_moves() {
+    let world = World::new().await;
+    let provisioner = application(&world, BILLS).await;
+    let (acme, globex) = (tenant(&world, "acme").await, tenant(&world, "globex").await);
+    let _database = drop_database(&acme);
+    let name = PlacementName::of(acme.id());
+    let (schema, database) = (
+        world.app.clone().options([("search_path", name.as_str())]),
+        world.app.clone().database(name.as_str()),
+    );
+    let mut seen = std::collections::BTreeSet::new();
+    for (options, target) in [
+        (&world.app, Placement::schema_of(acme.id())),
+        (&schema, Placement::database_of(acme.id())),
+        (&database, Placement::Shared),
+        (&world.app, Placement::schema_of(acme.id())),
+    ] {
+        let mut app = as_tenant(options, acme.id()).await;
+        for _ in 0..3 {
+            let sql = format!(
+                "INSERT INTO bills (tenant_id) VALUES ('{}') RETURNING id::bigint, number, below",
+                acme.id()
+            );
+            let (id, number, below): (i64, String, i32) =
+                sqlx::query_as(AssertSqlSafe(sql)).fetch_one(&mut app).await.unwrap();
+            for one in [format!("id {id}"), format!("id {}", &number[2..]), format!("below {below}")] {
+                assert!(seen.insert(one), "{id} {number} {below}: {seen:?}");
+            }
+            let letter = format!("INSERT INTO letters (tenant_id) VALUES ('{}') RETURNING id", acme.id());
+            assert!(seen.insert(format!("letter {}", number_of(&mut app, &letter).await)), "{seen:?}");
+        }
+        // The last ones are deleted.
+        send(&mut app, "DELETE FROM bills; DELETE FROM letters").await.unwrap();
+        to(&provisioner, acme.id(), target).run(|_| {}).await.unwrap();
+    }
+    // The other tenant got none of these in the shared tables.
+    let mut app = as_tenant(&world.app, globex.id()).await;
+    let sql = format!("INSERT INTO letters (tenant_id) VALUES ('{}') RETURNING id", globex.id());
+    assert!(seen.insert(format!("letter {}", number_of(&mut app, &sql).await)), "{seen:?}");
+}
+
+async fn number_of(conn: &mut PgConnection, sql: &str) -> i64 {
+    number(conn, sql).await
+}
+
+/// A sequence that no column has is found in every schema of a place, and forbids that the place is dropped.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_used_sequence_forbids_a_move_out_of_its_place() {
+    let mut world = World::new().await;
+    let acme = world.create("acme", NewTenant::own_database).await;
+    let globex = world.create("globex", NewTenant::own_schema).await;
+    let owner = (*world.owner.connect_options()).clone();
+    let acme_owner = PgPool::connect_with(owner.clone().database(name_of(&acme).as_str())).await.unwrap();
+    Postgres::raw(&acme_owner, "CREATE SCHEMA extra; CREATE SEQUENCE extra.bills; CREATE SEQUENCE unused")
+        .await
+        .unwrap();
+    let move_out = to(&world.provisioner, acme.tenant_id(), Placement::Shared);
+    admitted(&move_out).await;
+    assert_eq!(Postgres::number(&acme_owner, "SELECT nextval('extra.bills')").await, 1);
+    refused(&move_out, "the sequence `extra.bills`").await;
+    Postgres::raw(&acme_owner, "DROP SEQUENCE extra.bills").await.unwrap();
+    // A function hides from the catalogue that it uses a sequence.
+    let mut theirs = owner.options([("search_path", name_of(&globex).as_str())]).connect().await.unwrap();
+    let hidden = "CREATE SEQUENCE bills; CREATE FUNCTION bill() RETURNS text LANGUAGE plpgsql AS \
+        $$BEGIN RETURN 'B-' || nextval('bills'); END$$; ALTER TABLE projects ALTER name SET DEFAULT bill(); SELECT bill()";
+    send(&mut theirs, hidden).await.unwrap();
+    refused(&to(&world.provisioner, globex.tenant_id(), Placement::Shared), "the sequence `bills`").await;
+    acme_owner.close().await;
+    move_out.run(|_| {}).await.unwrap();
+    assert_eq!((rows(&world, acme.tenant_id()).await, rows(&world, globex.tenant_id()).await), (0, 0));
+}
+
+/// Large objects are in no table, so no move takes them to another database.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_objects_forbid_a_move_between_databases() {
+    let mut world = World::new().await;
+    let acme = world.create("acme", NewTenant::own_database).await;
+    let globex = tenant(&world, "globex").await;
+    let owner = (*world.owner.connect_options()).clone();
+    let acme_owner = PgPool::connect_with(owner.database(name_of(&acme).as_str())).await.unwrap();
+    let (theirs, shared) = (Placement::database_of(globex.id()), Placement::Shared);
+    let (out, into) =
+        (to(&world.provisioner, acme.tenant_id(), shared), to(&world.provisioner, globex.id(), theirs));
+    let schema = to(&world.provisioner, globex.id(), Placement::schema_of(globex.id()));
+    for (pool, movement) in [(&acme_owner, &out), (&world.owner, &into)] {
+        admitted(movement).await;
+        let object = Postgres::number(pool, "SELECT lo_from_bytea(0, 'a')::bigint").await;
+        refused(movement, "the database has large objects").await;
+        admitted(&schema).await;
+        let content = format!("SELECT length(lo_get({object}))::bigint");
+        assert_eq!(Postgres::number(pool, &content).await, 1);
+        assert_eq!(Postgres::number(pool, &format!("SELECT lo_unlink({object})::bigint")).await, 1);
+        admitted(movement).await;
+        for column in ["file oid", "file lo", "file oid[]"] {
+            let add = format!("CREATE DOMAIN lo AS oid; ALTER TABLE tasks ADD {column}");
+            Postgres::raw(pool, &add).await.unwrap();
+            refused(movement, "`tasks.file` has the type `oid`").await;
+            Postgres::raw(pool, "ALTER TABLE tasks DROP file; DROP DOMAIN lo").await.unwrap();
+        }
+    }
+    acme_owner.close().await;
+    out.run(|_| {}).await.unwrap();
+    assert_eq!((rows(&world, acme.tenant_id()).await, rows(&world, globex.id()).await), (0, 0));
+}
