@@ -1,18 +1,18 @@
 //! What else is in a place and around it: what would be lost with a place, and what moves with its rows.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, PgPool, Postgres};
 use tenancy::context::Actor;
-use tenancy::operations::Move;
+use tenancy::operations::{Move, MoveStep};
 use tenancy::placement::{PostgresPlaces, Provisioner};
 use tenancy::store::SqlStore;
 use tenancy::tenant::{NewTenant, Placement, PlacementName, Suspension, Tenant, TenantId};
 use tenancy::{ErrorKind, TenantContext, TenantScoped};
 
-use crate::common::TestBackend;
+use crate::common::{TestBackend, admin_url};
 use crate::moves::{data_plane, drop_database, insert, tenant};
 use crate::placements::{Project, TABLES, World, migrator};
 
@@ -31,6 +31,12 @@ async fn refused(movement: &Move<Postgres>, why: &str) {
 async fn admitted(movement: &Move<Postgres>) {
     let plan = movement.plan().await.unwrap();
     assert!(plan.refused.is_empty(), "{plan}");
+}
+
+/// As a superuser, in the database of the shared tables.
+async fn admin(world: &World) -> PgPool {
+    let options: PgConnectOptions = admin_url().parse().unwrap();
+    PgPool::connect_with(options.database(world.app.get_database().unwrap())).await.unwrap()
 }
 
 async fn suspend(world: &World, tenant: &TenantId) {
@@ -139,6 +145,179 @@ async fn a_child_without_the_tenant_column_keeps_its_rows() {
         assert_eq!(Postgres::number(&world.owner, files).await, 1, "the file of the other tenant");
         assert_eq!(rows(&world, globex.id()).await, 1);
     }
+}
+
+/// Everything that an application creates in a schema is dropped with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_schema_is_dropped_with_all_that_is_in_it() {
+    const EVERYTHING: &str = "
+        CREATE TYPE mood AS ENUM ('fine', 'bad day'); CREATE DOMAIN positive AS int CHECK (VALUE > 0);
+        CREATE TYPE pair AS (a int, b text); CREATE TYPE span AS RANGE (subtype = float8);
+        CREATE TABLE orders (tenant_id uuid NOT NULL, id bigserial PRIMARY KEY, number bigint GENERATED ALWAYS AS IDENTITY,
+            mood mood DEFAULT 'fine', pair pair, amount positive, span span, country text REFERENCES public.countries, body text,
+            lower text GENERATED ALWAYS AS (lower(body)) STORED, UNIQUE (tenant_id, id));
+        CREATE TABLE lines (tenant_id uuid NOT NULL, id int, order_id bigint, at date, PRIMARY KEY (id, at),
+            FOREIGN KEY (tenant_id, order_id) REFERENCES orders (tenant_id, id) ON DELETE CASCADE) PARTITION BY RANGE (at);
+        CREATE TABLE lines_1 PARTITION OF lines FOR VALUES FROM ('2026-01-01') TO ('2027-01-01') PARTITION BY LIST (id);
+        CREATE TABLE lines_2 PARTITION OF lines_1 DEFAULT;
+        CREATE INDEX ON lines (order_id); CREATE UNIQUE INDEX ON orders (lower(body));
+        CREATE TABLE old_orders () INHERITS (orders);
+        CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+        CREATE TRIGGER touch BEFORE INSERT ON lines FOR EACH ROW EXECUTE FUNCTION touch();
+        CREATE VIEW report AS SELECT * FROM orders; CREATE MATERIALIZED VIEW countries AS SELECT * FROM public.countries;
+        CREATE RULE nothing AS ON INSERT TO report DO INSTEAD NOTHING;
+        CREATE STATISTICS both_columns ON id, number FROM orders;
+        CREATE FUNCTION first(int, int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1';
+        CREATE AGGREGATE firsts(int) (sfunc = first, stype = int);
+        CREATE OPERATOR ### (leftarg = int, rightarg = int, function = first);
+        CREATE COLLATION german (provider = icu, locale = 'de'); CREATE TEXT SEARCH CONFIGURATION words (COPY = english);
+        CREATE TABLE texts (body text COLLATE german, found tsvector);
+        CREATE INDEX ON texts USING gin (to_tsvector('words'::regconfig, body));
+        CREATE POLICY everybody ON texts USING (true);
+        ALTER DEFAULT PRIVILEGES IN SCHEMA \"PLACE\" GRANT SELECT ON TABLES TO CURRENT_USER;
+        INSERT INTO texts VALUES ('a')";
+    let mut world = World::new().await;
+    Postgres::raw(&world.owner, "CREATE TABLE countries (code text PRIMARY KEY)").await.unwrap();
+    let (acme, globex) = (
+        world.create("acme", NewTenant::own_schema).await,
+        world.create("globex", NewTenant::own_schema).await,
+    );
+    for ctx in [&acme, &globex] {
+        let name = name_of(ctx);
+        let sql = format!("SET search_path = \"{name}\"; {}", EVERYTHING.replace("PLACE", name.as_str()));
+        let mut owner = world.owner.acquire().await.unwrap().detach();
+        send(&mut owner, &sql).await.unwrap();
+    }
+    suspend(&world, acme.tenant_id()).await;
+    let deletion = world.provisioner.deletion(acme.tenant_id(), &Actor::user("ada"));
+    assert!(deletion.plan().await.unwrap().drops_place);
+    deletion.run(acme.tenant().slug()).await.unwrap();
+    for (ctx, schemas) in [(&acme, 0), (&globex, 1)] {
+        let sql = format!("SELECT count(*) FROM pg_namespace WHERE nspname = '{}'", name_of(ctx));
+        assert_eq!(Postgres::number(&world.owner, &sql).await, schemas);
+    }
+    let texts = format!("SELECT count(*) FROM \"{}\".texts", name_of(&globex));
+    assert_eq!(Postgres::number(&world.owner, &texts).await, 1);
+    assert_eq!(
+        Postgres::number(&world.owner, "SELECT count(*) FROM pg_class WHERE relname = 'countries'").await,
+        2
+    );
+}
+
+/// What another tenant has outside of a schema is never dropped with the schema, whatever connects them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_outside_of_a_schema_is_dropped_with_it() {
+    let mut world = World::new().await;
+    let admin = admin(&world).await;
+    let acme = world.create("acme", NewTenant::own_schema).await;
+    let globex = world.create("globex", NewTenant::own_schema).await;
+    let owner: String =
+        sqlx::query_scalar("SELECT current_user::text").fetch_one(&world.owner).await.unwrap();
+    let names = |sql: &str| {
+        let [acme, globex] = [&acme, &globex].map(|ctx| format!("\"{}\"", name_of(ctx)));
+        sql.replace("ACME", &acme).replace("GLOBEX", &globex).replace("OWNER_ROLE", &owner)
+    };
+    let deletion = world.provisioner.deletion(acme.tenant_id(), &Actor::user("ada"));
+    // What is created; how it is named; a count that must stay as it is; what allows the drop.
+    let cases = [
+        (
+            "CREATE EXTENSION btree_gist SCHEMA ACME; SET search_path = GLOBEX, ACME; \
+             CREATE TABLE bookings (room int, during tsrange, EXCLUDE USING gist (room WITH =, during WITH &&))",
+            "extension btree_gist",
+            "SELECT count(*) FROM pg_constraint WHERE contype = 'x'",
+            "ALTER EXTENSION btree_gist SET SCHEMA public",
+        ),
+        (
+            "CREATE COLLATION ACME.german (provider = icu, locale = 'de'); \
+             CREATE TABLE GLOBEX.people (id int, name text COLLATE ACME.german)",
+            "column name of table",
+            "SELECT count(*) FROM pg_attribute WHERE attname = 'name' AND attrelid = 'GLOBEX.people'::regclass",
+            "DROP TABLE GLOBEX.people",
+        ),
+        (
+            "CREATE TEXT SEARCH CONFIGURATION ACME.words (COPY = english); CREATE TABLE GLOBEX.docs (body text, \
+             found tsvector GENERATED ALWAYS AS (to_tsvector('ACME.words'::regconfig, body)) STORED)",
+            "column found of table",
+            "SELECT count(*) FROM pg_attribute WHERE attname = 'found' AND attrelid = 'GLOBEX.docs'::regclass",
+            "DROP TABLE GLOBEX.docs",
+        ),
+        (
+            "CREATE FUNCTION ACME.guard() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'; \
+             CREATE EVENT TRIGGER guard ON ddl_command_end EXECUTE FUNCTION ACME.guard()",
+            "event trigger guard",
+            "SELECT count(*) FROM pg_event_trigger",
+            "DROP EVENT TRIGGER guard",
+        ),
+        (
+            "CREATE FUNCTION ACME.to_point(int) RETURNS point LANGUAGE sql IMMUTABLE AS 'SELECT point($1, $1)'; \
+             CREATE CAST (int AS point) WITH FUNCTION ACME.to_point(int)",
+            "cast from integer to point",
+            "SELECT count(*) FROM pg_cast WHERE castsource = 'int'::regtype AND casttarget = 'point'::regtype",
+            "DROP CAST (int AS point)",
+        ),
+        (
+            "CREATE FUNCTION ACME.first(int, int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1'; \
+             CREATE OPERATOR GLOBEX.### (leftarg = int, rightarg = int, function = ACME.first)",
+            "operator",
+            "SELECT count(*) FROM pg_operator WHERE oprname = '###'",
+            "DROP OPERATOR GLOBEX.### (int, int)",
+        ),
+        (
+            "CREATE TABLE public.events (tenant_id text, id int) PARTITION BY LIST (tenant_id); \
+             CREATE TABLE ACME.events_globex PARTITION OF public.events FOR VALUES IN ('globex'); \
+             INSERT INTO public.events VALUES ('globex', 1)",
+            "partition",
+            "SELECT count(*) FROM public.events",
+            "DROP TABLE public.events",
+        ),
+        (
+            "CREATE TABLE ACME.parted (tenant_id text, id int) PARTITION BY LIST (tenant_id); \
+             CREATE TABLE GLOBEX.part PARTITION OF ACME.parted FOR VALUES IN ('globex'); \
+             INSERT INTO GLOBEX.part VALUES ('globex', 1); ALTER TABLE ACME.parted OWNER TO OWNER_ROLE",
+            "part",
+            "SELECT count(*) FROM GLOBEX.part",
+            "ALTER TABLE ACME.parted DETACH PARTITION GLOBEX.part",
+        ),
+        (
+            "CREATE TABLE GLOBEX.notes (tenant uuid, project bigint, FOREIGN KEY (tenant, project) REFERENCES ACME.projects)",
+            "constraint notes",
+            "SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND conrelid = 'GLOBEX.notes'::regclass",
+            "DROP TABLE GLOBEX.notes",
+        ),
+        (
+            "CREATE TABLE GLOBEX.ids (id bigint DEFAULT nextval('ACME.tasks_id_seq'))",
+            "default value for column id",
+            "SELECT count(*) FROM pg_attrdef WHERE adrelid = 'GLOBEX.ids'::regclass",
+            "DROP TABLE GLOBEX.ids",
+        ),
+    ];
+    for (create, what, count, allow) in cases {
+        let mut conn = admin.acquire().await.unwrap().detach();
+        send(&mut conn, &names(create)).await.unwrap();
+        let before = number(&mut conn, &names(count)).await;
+        assert!(before > 0, "{count}");
+        for error in
+            [deletion.plan().await.unwrap_err(), deletion.run(acme.tenant().slug()).await.unwrap_err()]
+        {
+            assert_eq!(error.kind(), ErrorKind::Misconfigured, "{error}");
+            assert!(error.to_string().contains(what), "{what}: {error}");
+        }
+        refused(&to(&world.provisioner, acme.tenant_id(), Placement::Shared), what).await;
+        assert_eq!(number(&mut conn, &names(count)).await, before, "{what}");
+        send(&mut conn, &names(allow)).await.unwrap();
+        deletion.plan().await.unwrap();
+    }
+    suspend(&world, acme.tenant_id()).await;
+    deletion.run(acme.tenant().slug()).await.unwrap();
+    let left = "SELECT count(*) FROM pg_constraint WHERE contype = 'x'";
+    assert_eq!(Postgres::number(&world.owner, left).await, 1, "the constraint of the other tenant");
+    let tables = names(
+        "SELECT count(*) FROM pg_class WHERE oid IN ('GLOBEX.part'::regclass, 'GLOBEX.bookings'::regclass)",
+    );
+    assert_eq!(Postgres::number(&world.owner, &tables).await, 2);
+    // The tables of a superuser are not for the owner to drop.
+    send(&mut admin.acquire().await.unwrap(), &names("DROP SCHEMA GLOBEX CASCADE")).await.unwrap();
+    admin.close().await;
 }
 
 const BILLS: &str = "CREATE DOMAIN bill_id AS bigint; CREATE DOMAIN short_id AS bill_id; CREATE SEQUENCE bill_numbers; \
@@ -253,4 +432,71 @@ async fn large_objects_forbid_a_move_between_databases() {
     acme_owner.close().await;
     out.run(|_| {}).await.unwrap();
     assert_eq!((rows(&world, acme.tenant_id()).await, rows(&world, globex.id()).await), (0, 0));
+}
+
+/// An owner that may not end the sessions of the application drops a database when they have ended, also after a first attempt
+/// was interrupted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_is_dropped_when_the_application_has_left_it() {
+    let mut world = World::new().await;
+    let (acme, globex) = (
+        world.create("acme", NewTenant::own_database).await,
+        world.create("globex", NewTenant::own_database).await,
+    );
+    let admin = admin(&world).await;
+    let owner = "SELECT session_user::text";
+    let owner: String = sqlx::query_scalar(owner).fetch_one(&world.owner).await.unwrap();
+    let role = world.app.get_username();
+    Postgres::raw(&admin, &format!("REVOKE {role} FROM {owner}")).await.unwrap();
+    let pool = async |ctx: &TenantContext| {
+        let options = world.app.clone().database(name_of(ctx).as_str());
+        let pool = PgPoolOptions::new().max_connections(2).connect_with(options).await.unwrap();
+        assert_eq!(Postgres::number(&pool, "SELECT 1::bigint").await, 1);
+        pool
+    };
+    let (ours, theirs) = (pool(&acme).await, pool(&globex).await);
+    let movement = to(&world.provisioner, acme.tenant_id(), Placement::Shared);
+    // The drop waits from here on.
+    let waits = async || {
+        let sql = format!("SELECT has_database_privilege('{role}', '{}', 'CONNECT')", name_of(&acme));
+        let deadline = Instant::now() + Duration::from_secs(50);
+        while sqlx::query_scalar::<_, bool>(AssertSqlSafe(sql.clone())).fetch_one(&admin).await.unwrap() {
+            assert!(Instant::now() < deadline, "the drop does not begin");
+            tokio::task::yield_now().await;
+        }
+    };
+    // The process ends while it waits.
+    tokio::select! {
+        moved = movement.run(|_| {}) => panic!("a session is open: {moved:?}"),
+        () = waits() => {}
+    }
+    assert_eq!(Postgres::number(&ours, "SELECT 1::bigint").await, 1, "no session was ended");
+    let error = world.app.clone().database(name_of(&acme).as_str()).connect().await.unwrap_err();
+    assert_eq!(error.as_database_error().unwrap().code().as_deref(), Some("42501"), "{error}");
+    // The next one goes on; the pool is closed during the wait.
+    let again = async {
+        let deadline = Instant::now() + Duration::from_mins(1);
+        loop {
+            match movement.run(|_| {}).await {
+                // The session of the process that ended.
+                Err(error) if error.kind() == ErrorKind::Retryable && Instant::now() < deadline => {}
+                moved => return moved,
+            }
+        }
+    };
+    let leaves = async {
+        let step = async || world.provisioner.unfinished_moves().await.unwrap();
+        assert_eq!(step().await[0].step, MoveStep::CleanUp);
+        ours.close().await;
+    };
+    let (moved, ()) = tokio::join!(again, leaves);
+    moved.unwrap();
+    for (ctx, databases) in [(&acme, 0), (&globex, 1)] {
+        let sql = format!("SELECT count(*) FROM pg_database WHERE datname = '{}'", name_of(ctx));
+        assert_eq!(Postgres::number(&admin, &sql).await, databases);
+    }
+    assert_eq!(Postgres::number(&theirs, "SELECT 1::bigint").await, 1, "the other tenant keeps its sessions");
+    assert!(world.provisioner.unfinished_moves().await.unwrap().is_empty());
+    theirs.close().await;
+    admin.close().await;
 }
