@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection, PgPool, Postgres};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool, Postgres};
 use tenancy::context::Actor;
 use tenancy::operations::{Move, MoveStep};
 use tenancy::placement::{PostgresPlaces, Provisioner};
@@ -13,7 +13,7 @@ use tenancy::tenant::{NewTenant, Placement, PlacementName, Suspension, Tenant, T
 use tenancy::{ErrorKind, TenantContext, TenantScoped};
 
 use crate::common::{TestBackend, admin_url};
-use crate::moves::{data_plane, drop_database, insert, tenant};
+use crate::moves::{OtherServer, data_plane, drop_database, insert, tenant};
 use crate::placements::{Project, TABLES, World, migrator};
 
 fn to(provisioner: &Provisioner<Postgres>, tenant: &TenantId, target: Placement) -> Move<Postgres> {
@@ -320,6 +320,91 @@ async fn nothing_outside_of_a_schema_is_dropped_with_it() {
     admin.close().await;
 }
 
+const CLICKS: &str = "CREATE TABLE clicks (tenant_id uuid NOT NULL, id bigint NOT NULL, day date NOT NULL, \
+        PRIMARY KEY (tenant_id, id, day)) PARTITION BY RANGE (day); \
+    CREATE TABLE clicks_old PARTITION OF clicks FOR VALUES FROM (MINVALUE) TO ('2026-01-01') PARTITION BY LIST (id); \
+    CREATE TABLE clicks_rest PARTITION OF clicks_old DEFAULT; \
+    CREATE TABLE clicks_new PARTITION OF clicks FOR VALUES FROM ('2026-01-01') TO (MAXVALUE)";
+
+/// A statement that names a partition is refused as one that names its parent; its triggers and its security count.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_is_fenced_as_its_parent() {
+    let world = World::new().await;
+    let provisioner = application(&world, CLICKS).await;
+    let (acme, globex) = (tenant(&world, "acme").await, tenant(&world, "globex").await);
+    let role = world.app.get_username();
+    let grant = format!("GRANT ALL ON clicks_old, clicks_rest, clicks_new TO {role}");
+    Postgres::raw(&world.owner, &grant).await.unwrap();
+    let insert = |of: &Tenant, into: &str, id: i64| {
+        format!("INSERT INTO {into} VALUES ('{}', {id}, '2025-05-05')", of.id())
+    };
+    for tenant in [&acme, &globex] {
+        let mut app = as_tenant(&world.app, tenant.id()).await;
+        send(&mut app, &insert(tenant, "clicks", 1)).await.unwrap();
+        send(&mut app, &insert(tenant, "clicks_rest", 2)).await.unwrap();
+    }
+    let movement = to(&provisioner, acme.id(), Placement::schema_of(acme.id()));
+    for (forbid, why, allow) in [
+        (
+            "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''the trigger ran''; END'; \
+             CREATE TRIGGER guard BEFORE DELETE ON clicks_rest FOR EACH ROW EXECUTE FUNCTION fail()",
+            "the trigger `guard` of `clicks_rest`",
+            "DROP TRIGGER guard ON clicks_rest",
+        ),
+        (
+            "ALTER TABLE clicks_rest NO FORCE ROW LEVEL SECURITY",
+            "row-level security is not forced on `clicks_rest`",
+            "ALTER TABLE clicks_rest FORCE ROW LEVEL SECURITY",
+        ),
+    ] {
+        Postgres::raw(&world.owner, forbid).await.unwrap();
+        refused(&movement, why).await;
+        Postgres::raw(&world.owner, allow).await.unwrap();
+    }
+    admitted(&movement).await;
+    let mut at_switch = false;
+    let checks = movement.run(|progress| {
+        if progress.step != MoveStep::Switch {
+            return;
+        }
+        at_switch = true;
+        let work = async {
+            let (mut ours, mut theirs) =
+                (as_tenant(&world.app, acme.id()).await, as_tenant(&world.app, globex.id()).await);
+            for table in ["clicks", "clicks_old", "clicks_rest"] {
+                for sql in [
+                    insert(&acme, table, 3),
+                    format!("SELECT * FROM {table} WHERE tenant_id = '{}'", acme.id()),
+                ] {
+                    let error = send(&mut ours, &sql).await.expect_err(&sql);
+                    let code = error.as_database_error().unwrap().code().unwrap().into_owned();
+                    assert_eq!(code, "TNMOV", "{sql}");
+                }
+                send(&mut theirs, &insert(&globex, table, 10 + i64::try_from(table.len()).unwrap()))
+                    .await
+                    .unwrap();
+            }
+        };
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(work));
+    });
+    let report = checks.await.unwrap();
+    assert!(at_switch);
+    assert_eq!(report.tables["clicks"], 2);
+    let schema = PlacementName::of(acme.id());
+    let place = world.app.clone().options([("search_path", schema.as_str())]);
+    for (options, tenant, wanted) in [(&place, &acme, 2), (&world.app, &globex, 5)] {
+        let mut app = as_tenant(options, tenant.id()).await;
+        assert_eq!(number(&mut app, "SELECT count(*) FROM clicks").await, wanted);
+        assert_eq!(number(&mut app, "SELECT count(*) FROM clicks WHERE id = 3").await, 0);
+    }
+    // And back, where the partitions have their policies.
+    to(&provisioner, acme.id(), Placement::Shared).run(|_| {}).await.unwrap();
+    for (tenant, wanted) in [(&acme, 2), (&globex, 5)] {
+        let mut app = as_tenant(&world.app, tenant.id()).await;
+        assert_eq!(number(&mut app, "SELECT count(*) FROM clicks_rest").await, wanted);
+    }
+}
+
 const BILLS: &str = "CREATE DOMAIN bill_id AS bigint; CREATE DOMAIN short_id AS bill_id; CREATE SEQUENCE bill_numbers; \
     CREATE SEQUENCE downward INCREMENT -1; \
     CREATE TABLE bills (tenant_id uuid NOT NULL, id short_id NOT NULL DEFAULT nextval('bill_numbers'), \
@@ -499,4 +584,66 @@ async fn a_database_is_dropped_when_the_application_has_left_it() {
     assert!(world.provisioner.unfinished_moves().await.unwrap().is_empty());
     theirs.close().await;
     admin.close().await;
+}
+
+/// The vacuum of the server is no transaction that could write rows of a tenant. It can last for hours.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_move_does_not_wait_for_an_autovacuum() {
+    let world = World::new().await;
+    let (acme, globex) = (tenant(&world, "acme").await, tenant(&world, "globex").await);
+    let db = data_plane(&world).await;
+    for tenant in [&acme, &globex] {
+        let ctx = world.directory.context(tenant.id(), Actor::user("bob")).await.unwrap();
+        insert(&db, &ctx, 1).await.unwrap();
+    }
+    // A server of its own, because its settings change.
+    let other = OtherServer::start();
+    let admin: PgConnectOptions = other.admin.parse().unwrap();
+    let there: PgConnectOptions = other.url.parse().unwrap();
+    let role = world.app.get_username().to_owned();
+    let server = PgPool::connect_with(admin.clone()).await.unwrap();
+    let create = format!("CREATE ROLE {role} LOGIN NOINHERIT ROLE {}", there.get_username());
+    Postgres::raw(&server, &create).await.unwrap();
+    for sql in ["ALTER SYSTEM SET autovacuum_naptime = '1s'", "SELECT pg_reload_conf()"] {
+        Postgres::raw(&server, sql).await.unwrap();
+    }
+    let places = PostgresPlaces::new((*world.owner.connect_options()).clone())
+        .runtime_role(&role)
+        .servers(move |_| Some(there.clone()));
+    let provisioner = Provisioner::new(SqlStore::new(world.owner.clone()), places, migrator(&[TABLES]));
+    to(&provisioner, acme.id(), Placement::database_of(acme.id())).run(|_| {}).await.unwrap();
+    let name = PlacementName::of(acme.id());
+    let mut place = admin.clone().database(name.as_str()).connect().await.unwrap();
+    let large = "CREATE SCHEMA extra; CREATE TABLE extra.tenancy_large WITH (autovacuum_vacuum_cost_delay = 100, \
+        autovacuum_vacuum_cost_limit = 1, autovacuum_vacuum_threshold = 1, autovacuum_vacuum_scale_factor = 0) \
+        AS SELECT n AS id, repeat('x', 500) AS text FROM generate_series(1, 60000) n; \
+        DELETE FROM extra.tenancy_large WHERE id % 2 = 0";
+    send(&mut place, large).await.unwrap();
+    place.close().await.unwrap();
+    let workers = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'autovacuum worker' AND datname = current_database() \
+        AND query LIKE '%tenancy_large'";
+    let worker = async || {
+        // The pool of a superuser would keep the database in use.
+        let mut conn = admin.clone().database(name.as_str()).connect().await.unwrap();
+        sqlx::query_scalar::<_, i32>(workers).fetch_optional(&mut conn).await.unwrap()
+    };
+    let deadline = Instant::now() + Duration::from_mins(1);
+    let before = loop {
+        if let Some(worker) = worker().await {
+            break worker;
+        }
+        assert!(Instant::now() < deadline, "no autovacuum begins");
+        tokio::task::yield_now().await;
+    };
+    let movement = to(&provisioner, acme.id(), Placement::Shared).wait(Duration::from_secs(10));
+    let mut after = None;
+    let moved = movement.run(|progress| {
+        if progress.step == MoveStep::Verify {
+            after = tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(worker()));
+        }
+    });
+    moved.await.unwrap();
+    assert_eq!(after, Some(before), "it was open all the time");
+    assert_eq!((rows(&world, acme.id()).await, rows(&world, globex.id()).await), (1, 1));
+    server.close().await;
 }
