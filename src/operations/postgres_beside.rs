@@ -44,7 +44,8 @@ pub(super) async fn others(
         }
         let sql = format!("SELECT count(*) FROM (SELECT FROM {} LIMIT 1) AS one", relation.quoted());
         if Postgres::read_number(conn, sql).await.map_err(|e| database_error(&e))? > 0 {
-            found.push(format!("the table `{}`", relation.display()));
+            let name = if relation.visible { relation.name.clone() } else { relation.qualified() };
+            found.push(format!("the table `{name}`"));
         }
     }
     let schemas = match placement {

@@ -27,28 +27,29 @@ pub(super) async fn add(
     relations: &[&Relation],
     owned: &[i64],
 ) -> Result<()> {
-    let list =
-        |oids: &mut dyn Iterator<Item = i64>| oids.map(|oid| oid.to_string()).collect::<Vec<_>>().join(", ");
-    if relations.is_empty() {
+    let owned: Vec<String> = owned.iter().map(ToString::to_string).collect();
+    if owned.is_empty() {
         return Ok(());
     }
+    // A key can refer to a partition alone.
     let sql = format!(
-        "SELECT k.confrelid::bigint AS parent, c.relname AS name, n.nspname AS schema, \
-             row_security_active(c.oid) OR NOT has_table_privilege(c.oid, 'SELECT') OR NOT has_schema_privilege(n.oid, 'USAGE') AS hidden, \
+        "SELECT coalesce(pg_partition_root(k.confrelid), k.confrelid)::oid::bigint AS parent, c.relname AS name, \
+             n.nspname AS schema, row_security_active(c.oid) OR NOT has_table_privilege(c.oid, 'SELECT') \
+                 OR NOT has_schema_privilege(n.oid, 'USAGE') AS hidden, \
              (SELECT json_agg(json_build_array(a.attname, b.attname)) FROM unnest(k.conkey, k.confkey) u(own, theirs) \
                  JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.own \
                  JOIN pg_attribute b ON b.attrelid = k.confrelid AND b.attnum = u.theirs) AS columns \
          FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
-         WHERE k.contype = 'f' AND k.conparentid = 0 AND k.confrelid IN ({}) AND k.conrelid NOT IN ({}) \
+         WHERE k.contype = 'f' AND k.conparentid = 0 AND k.confrelid IN ({0}) AND k.conrelid NOT IN ({0}) \
          ORDER BY n.nspname, c.relname, k.conname",
-        list(&mut relations.iter().map(|one| one.oid)),
-        list(&mut owned.iter().copied())
+        owned.join(", ")
     );
     for key in all::<ChildKey>(conn, &sql).await? {
         let Some(at) = relations.iter().position(|one| one.oid == key.parent) else { continue };
         let columns = key.columns.iter().map(|(own, parent)| (quoted(own), quoted(parent)));
+        let is_beside = key.schema == relations[at].schema;
         tables[at].children.push(ChildTable {
-            name: key.name.clone(),
+            name: if is_beside { key.name.clone() } else { format!("{}.{}", key.schema, key.name) },
             ident: format!("{}.{}", quoted(&key.schema), quoted(&key.name)),
             columns: columns.collect(),
             hidden: key.hidden,

@@ -48,14 +48,17 @@ struct Sequence {
 }
 
 impl Sequence {
-    /// Sets the last number, unless the sequence is ahead already. Other transactions take a few numbers between the two
-    /// steps of the statement: in `shared` tables, some are left to them.
-    fn advance(&self, last: &str, from: &str, shared: bool) -> String {
+    /// Sets the last number to that of a table `found`, unless the sequence is there already: it can be one of all tenants.
+    ///
+    /// Other transactions take a few numbers between the two steps of the statement: in `shared` tables, some are left to
+    /// them.
+    fn advance(&self, found: &str, shared: bool) -> String {
         let Self { ident, rises, .. } = self;
-        let (sign, order) = if *rises { ('+', ">=") } else { ('-', "<=") };
+        let (sign, order) = if *rises { ('+', '>') } else { ('-', '<') };
         let margin = if shared { MARGIN } else { 0 };
         format!(
-            "SELECT setval({}, {last} {sign} {margin}) {from} WHERE {last} {order} (SELECT last_value FROM {ident})",
+            "SELECT setval({}, found.last {sign} {margin}) FROM {found}, {ident} AS now \
+             WHERE found.last {order} now.last_value OR (found.last = now.last_value AND NOT now.is_called)",
             literal(ident)
         )
     }
@@ -75,10 +78,10 @@ pub(super) async fn advance(
         let (column, only, ident) = (&sequence.column, table.only, &table.ident);
         let last = if sequence.rises { "max" } else { "min" };
         let of_tenant = of_tenant::<Postgres>(table, tenant);
-        let from = format!(
-            "FROM (SELECT {last}({column})::bigint AS last FROM {only}{ident} AS t WHERE {of_tenant}) AS m"
+        let found = format!(
+            "(SELECT {last}({column})::bigint AS last FROM {only}{ident} AS t WHERE {of_tenant}) AS found"
         );
-        send(conn, sequence.advance("last", &from, shared)).await?;
+        send(conn, sequence.advance(&found, shared)).await?;
     }
     Ok(())
 }
@@ -102,7 +105,8 @@ pub(super) async fn copy(
         let row = row.map_err(|e| database_error(&e))?;
         let last: i64 = row.try_get(0).map_err(|e| database_error(&e))?;
         if row.try_get(1).map_err(|e| database_error(&e))? {
-            send(target, theirs.advance(&format!("({last})"), "", shared)).await?;
+            let found = format!("(SELECT '{last}'::bigint AS last) AS found");
+            send(target, theirs.advance(&found, shared)).await?;
         }
     }
     Ok(())

@@ -6,8 +6,10 @@ use futures_util::StreamExt;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, PgPool, Postgres};
 use tenancy::context::Actor;
+use tenancy::isolation::RlsPolicies;
 use tenancy::operations::{Move, MoveStep};
 use tenancy::placement::{PostgresPlaces, Provisioner};
+use tenancy::scope::Schema;
 use tenancy::store::SqlStore;
 use tenancy::tenant::{NewTenant, Placement, PlacementName, Suspension, Tenant, TenantId};
 use tenancy::{ErrorKind, TenantContext, TenantScoped};
@@ -204,6 +206,80 @@ async fn a_schema_is_dropped_with_all_that_is_in_it() {
     );
 }
 
+/// What is created; how it is named; a count that must stay as it is; what allows the drop.
+const OUTSIDE: [(&str, &str, &str, &str); 10] = [
+    (
+        "CREATE EXTENSION btree_gist SCHEMA ACME; SET search_path = GLOBEX, ACME; \
+             CREATE TABLE bookings (room int, during tsrange, EXCLUDE USING gist (room WITH =, during WITH &&))",
+        "extension btree_gist",
+        "SELECT count(*) FROM pg_constraint WHERE contype = 'x'",
+        "ALTER EXTENSION btree_gist SET SCHEMA public",
+    ),
+    (
+        "CREATE COLLATION ACME.german (provider = icu, locale = 'de'); \
+             CREATE TABLE GLOBEX.people (id int, name text COLLATE ACME.german)",
+        "column name of table",
+        "SELECT count(*) FROM pg_attribute WHERE attname = 'name' AND attrelid = 'GLOBEX.people'::regclass",
+        "DROP TABLE GLOBEX.people",
+    ),
+    (
+        "CREATE TEXT SEARCH CONFIGURATION ACME.words (COPY = english); CREATE TABLE GLOBEX.docs (body text, \
+             found tsvector GENERATED ALWAYS AS (to_tsvector('ACME.words'::regconfig, body)) STORED)",
+        "column found of table",
+        "SELECT count(*) FROM pg_attribute WHERE attname = 'found' AND attrelid = 'GLOBEX.docs'::regclass",
+        "DROP TABLE GLOBEX.docs",
+    ),
+    (
+        "CREATE FUNCTION ACME.guard() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'; \
+             CREATE EVENT TRIGGER guard ON ddl_command_end EXECUTE FUNCTION ACME.guard()",
+        "event trigger guard",
+        "SELECT count(*) FROM pg_event_trigger",
+        "DROP EVENT TRIGGER guard",
+    ),
+    (
+        "CREATE FUNCTION ACME.to_point(int) RETURNS point LANGUAGE sql IMMUTABLE AS 'SELECT point($1, $1)'; \
+             CREATE CAST (int AS point) WITH FUNCTION ACME.to_point(int)",
+        "cast from integer to point",
+        "SELECT count(*) FROM pg_cast WHERE castsource = 'int'::regtype AND casttarget = 'point'::regtype",
+        "DROP CAST (int AS point)",
+    ),
+    (
+        "CREATE FUNCTION ACME.first(int, int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1'; \
+             CREATE OPERATOR GLOBEX.### (leftarg = int, rightarg = int, function = ACME.first)",
+        "operator",
+        "SELECT count(*) FROM pg_operator WHERE oprname = '###'",
+        "DROP OPERATOR GLOBEX.### (int, int)",
+    ),
+    (
+        "CREATE TABLE public.events (tenant_id text, id int) PARTITION BY LIST (tenant_id); \
+             CREATE TABLE ACME.events_globex PARTITION OF public.events FOR VALUES IN ('globex'); \
+             INSERT INTO public.events VALUES ('globex', 1)",
+        "partition",
+        "SELECT count(*) FROM public.events",
+        "DROP TABLE public.events",
+    ),
+    (
+        "CREATE TABLE ACME.parted (tenant_id text, id int) PARTITION BY LIST (tenant_id); \
+             CREATE TABLE GLOBEX.part PARTITION OF ACME.parted FOR VALUES IN ('globex'); \
+             INSERT INTO GLOBEX.part VALUES ('globex', 1); ALTER TABLE ACME.parted OWNER TO OWNER_ROLE",
+        "part",
+        "SELECT count(*) FROM GLOBEX.part",
+        "ALTER TABLE ACME.parted DETACH PARTITION GLOBEX.part",
+    ),
+    (
+        "CREATE TABLE GLOBEX.notes (tenant uuid, project bigint, FOREIGN KEY (tenant, project) REFERENCES ACME.projects)",
+        "constraint notes",
+        "SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND conrelid = 'GLOBEX.notes'::regclass",
+        "DROP TABLE GLOBEX.notes",
+    ),
+    (
+        "CREATE TABLE GLOBEX.ids (id bigint DEFAULT nextval('ACME.tasks_id_seq'))",
+        "default value for column id",
+        "SELECT count(*) FROM pg_attrdef WHERE adrelid = 'GLOBEX.ids'::regclass",
+        "DROP TABLE GLOBEX.ids",
+    ),
+];
+
 /// What another tenant has outside of a schema is never dropped with the schema, whatever connects them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_outside_of_a_schema_is_dropped_with_it() {
@@ -218,80 +294,7 @@ async fn nothing_outside_of_a_schema_is_dropped_with_it() {
         sql.replace("ACME", &acme).replace("GLOBEX", &globex).replace("OWNER_ROLE", &owner)
     };
     let deletion = world.provisioner.deletion(acme.tenant_id(), &Actor::user("ada"));
-    // What is created; how it is named; a count that must stay as it is; what allows the drop.
-    let cases = [
-        (
-            "CREATE EXTENSION btree_gist SCHEMA ACME; SET search_path = GLOBEX, ACME; \
-             CREATE TABLE bookings (room int, during tsrange, EXCLUDE USING gist (room WITH =, during WITH &&))",
-            "extension btree_gist",
-            "SELECT count(*) FROM pg_constraint WHERE contype = 'x'",
-            "ALTER EXTENSION btree_gist SET SCHEMA public",
-        ),
-        (
-            "CREATE COLLATION ACME.german (provider = icu, locale = 'de'); \
-             CREATE TABLE GLOBEX.people (id int, name text COLLATE ACME.german)",
-            "column name of table",
-            "SELECT count(*) FROM pg_attribute WHERE attname = 'name' AND attrelid = 'GLOBEX.people'::regclass",
-            "DROP TABLE GLOBEX.people",
-        ),
-        (
-            "CREATE TEXT SEARCH CONFIGURATION ACME.words (COPY = english); CREATE TABLE GLOBEX.docs (body text, \
-             found tsvector GENERATED ALWAYS AS (to_tsvector('ACME.words'::regconfig, body)) STORED)",
-            "column found of table",
-            "SELECT count(*) FROM pg_attribute WHERE attname = 'found' AND attrelid = 'GLOBEX.docs'::regclass",
-            "DROP TABLE GLOBEX.docs",
-        ),
-        (
-            "CREATE FUNCTION ACME.guard() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'; \
-             CREATE EVENT TRIGGER guard ON ddl_command_end EXECUTE FUNCTION ACME.guard()",
-            "event trigger guard",
-            "SELECT count(*) FROM pg_event_trigger",
-            "DROP EVENT TRIGGER guard",
-        ),
-        (
-            "CREATE FUNCTION ACME.to_point(int) RETURNS point LANGUAGE sql IMMUTABLE AS 'SELECT point($1, $1)'; \
-             CREATE CAST (int AS point) WITH FUNCTION ACME.to_point(int)",
-            "cast from integer to point",
-            "SELECT count(*) FROM pg_cast WHERE castsource = 'int'::regtype AND casttarget = 'point'::regtype",
-            "DROP CAST (int AS point)",
-        ),
-        (
-            "CREATE FUNCTION ACME.first(int, int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1'; \
-             CREATE OPERATOR GLOBEX.### (leftarg = int, rightarg = int, function = ACME.first)",
-            "operator",
-            "SELECT count(*) FROM pg_operator WHERE oprname = '###'",
-            "DROP OPERATOR GLOBEX.### (int, int)",
-        ),
-        (
-            "CREATE TABLE public.events (tenant_id text, id int) PARTITION BY LIST (tenant_id); \
-             CREATE TABLE ACME.events_globex PARTITION OF public.events FOR VALUES IN ('globex'); \
-             INSERT INTO public.events VALUES ('globex', 1)",
-            "partition",
-            "SELECT count(*) FROM public.events",
-            "DROP TABLE public.events",
-        ),
-        (
-            "CREATE TABLE ACME.parted (tenant_id text, id int) PARTITION BY LIST (tenant_id); \
-             CREATE TABLE GLOBEX.part PARTITION OF ACME.parted FOR VALUES IN ('globex'); \
-             INSERT INTO GLOBEX.part VALUES ('globex', 1); ALTER TABLE ACME.parted OWNER TO OWNER_ROLE",
-            "part",
-            "SELECT count(*) FROM GLOBEX.part",
-            "ALTER TABLE ACME.parted DETACH PARTITION GLOBEX.part",
-        ),
-        (
-            "CREATE TABLE GLOBEX.notes (tenant uuid, project bigint, FOREIGN KEY (tenant, project) REFERENCES ACME.projects)",
-            "constraint notes",
-            "SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND conrelid = 'GLOBEX.notes'::regclass",
-            "DROP TABLE GLOBEX.notes",
-        ),
-        (
-            "CREATE TABLE GLOBEX.ids (id bigint DEFAULT nextval('ACME.tasks_id_seq'))",
-            "default value for column id",
-            "SELECT count(*) FROM pg_attrdef WHERE adrelid = 'GLOBEX.ids'::regclass",
-            "DROP TABLE GLOBEX.ids",
-        ),
-    ];
-    for (create, what, count, allow) in cases {
+    for (create, what, count, allow) in OUTSIDE {
         let mut conn = admin.acquire().await.unwrap().detach();
         send(&mut conn, &names(create)).await.unwrap();
         let before = number(&mut conn, &names(count)).await;
@@ -361,6 +364,17 @@ async fn a_partition_is_fenced_as_its_parent() {
         refused(&movement, why).await;
         Postgres::raw(&world.owner, allow).await.unwrap();
     }
+    // A key can refer to a partition alone.
+    let files = "CREATE TABLE files (owner uuid, click bigint, day date, \
+        FOREIGN KEY (owner, click, day) REFERENCES clicks_rest ON DELETE CASCADE)";
+    Postgres::raw(&world.owner, files).await.unwrap();
+    let file = |of: &Tenant| format!("INSERT INTO files VALUES ('{}', 2, '2025-05-05')", of.id());
+    Postgres::raw(&world.owner, &file(&globex)).await.unwrap();
+    admitted(&movement).await;
+    Postgres::raw(&world.owner, &file(&acme)).await.unwrap();
+    refused(&movement, "rows that refer to rows of the tenant in `clicks`").await;
+    let remove = format!("DELETE FROM files WHERE owner = '{}'", acme.id());
+    Postgres::raw(&world.owner, &remove).await.unwrap();
     admitted(&movement).await;
     let mut at_switch = false;
     let checks = movement.run(|progress| {
@@ -397,6 +411,11 @@ async fn a_partition_is_fenced_as_its_parent() {
         assert_eq!(number(&mut app, "SELECT count(*) FROM clicks").await, wanted);
         assert_eq!(number(&mut app, "SELECT count(*) FROM clicks WHERE id = 3").await, 0);
     }
+    assert_eq!(Postgres::number(&world.owner, "SELECT count(*) FROM files").await, 1, "of the other tenant");
+    // The policies of the fences are no differences.
+    let schema = Schema::new("tenant_id").unwrap().shared("files").unwrap();
+    let plan = RlsPolicies::new(&schema).plan(&mut world.owner.acquire().await.unwrap()).await.unwrap();
+    assert!(plan.changes().is_empty(), "{}", plan.sql());
     // And back, where the partitions have their policies.
     to(&provisioner, acme.id(), Placement::Shared).run(|_| {}).await.unwrap();
     for (tenant, wanted) in [(&acme, 2), (&globex, 5)] {
