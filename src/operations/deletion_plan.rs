@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::reach::check_children;
 use super::statement::count;
 use super::table::{DataTable, check_reach};
 use super::tenant_data::TenantData;
@@ -87,13 +88,19 @@ pub(super) async fn plan_of<DB: TenantData>(
                 return Err(Error::new(
                     ErrorKind::Misconfigured,
                     format!(
-                        "the {dependent} depends on the {}, and would be dropped with it; drop it before",
+                        "the {dependent} depends on the {}, and would be dropped with it; drop it, detach it or move it to \
+                         another schema before",
                         tenant.placement()
                     ),
                 ));
             }
             DB::set_tenant(&mut conn, Some(tenant.id())).await?;
             DB::pass_fences(&mut conn).await?;
+            if !drops {
+                let deleted = tables.iter().filter(|table| !holds.contains_key(&table.name));
+                let deleted: Vec<DataTable> = deleted.cloned().collect();
+                check_children::<DB>(&mut conn, &deleted, tenant.id()).await?;
+            }
             for table in tables.iter().rev() {
                 let rows = DB::read_number(&mut conn, count::<DB>(table, tenant.id())).await;
                 let rows = u64::try_from(rows.map_err(|e| database_error(&e))?).unwrap_or(0);

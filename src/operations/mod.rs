@@ -64,7 +64,12 @@ mod postgres;
 #[cfg(feature = "postgres")]
 mod postgres_beside;
 #[cfg(feature = "postgres")]
+mod postgres_children;
+#[cfg(feature = "postgres")]
 mod postgres_fence;
+#[cfg(feature = "postgres")]
+mod postgres_numbers;
+mod reach;
 mod read;
 mod receipt;
 mod restore;
@@ -72,6 +77,8 @@ mod rewrite;
 mod row_writer;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(feature = "sqlite")]
+mod sqlite_beside;
 mod statement;
 mod sync;
 mod table;

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::fence::moved;
+use super::fence::{moved, moves_own};
+use super::reach::referring;
 use super::statement::{count, size};
 use super::table::check_reach;
 use super::tenant_data::TenantData;
@@ -81,7 +82,8 @@ pub(super) async fn plan_of<DB: TenantData>(
     }
     for dependent in DB::dependents(&mut conn, &source).await? {
         refused.push(format!(
-            "the {dependent} depends on the {source}, and would be dropped with it; drop it before"
+            "the {dependent} depends on the {source}, and would be dropped with it; drop it, detach it or move it to \
+             another schema before"
         ));
     }
     if target == Placement::Shared && source != target {
@@ -90,6 +92,10 @@ pub(super) async fn plan_of<DB: TenantData>(
     }
     if let Err(error) = check_reach(&tables) {
         refused.push(error.to_string());
+    }
+    refused.extend(referring::<DB>(&mut conn, &tables, tenant.id()).await?);
+    if moves_own(&source, &target) {
+        refused.extend(DB::uncopied(&mut conn, &tables).await?);
     }
     for other in DB::others(&mut conn, &source, &provisioner.schema).await? {
         if source == Placement::Shared {

@@ -251,8 +251,9 @@ impl<DB: TenantData> Move<DB> {
         };
         let shared = record.target == Placement::Shared;
         for name in &both.tables {
-            let to = both.target.table(name)?;
+            let (from, to) = (both.source.table(name)?, both.target.table(name)?);
             DB::advance_numbers(&mut both.target.writer, &to, &self.tenant, shared).await?;
+            DB::copy_numbers(&mut both.source.reader, &from, &mut both.target.writer, &to, shared).await?;
         }
         Ok(rows)
     }

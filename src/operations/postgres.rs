@@ -10,9 +10,9 @@ use tenancy_sql::Schema;
 
 use super::export::hex;
 use super::postgres_beside::{self, all};
-use super::postgres_fence;
 use super::table::{DataColumn, DataTable, Link, parents_first};
 use super::tenant_data::TenantData;
+use super::{postgres_children, postgres_fence, postgres_numbers};
 use crate::database::{Driver, database_error, own_grants};
 use crate::error::{Error, ErrorKind, Result};
 use crate::isolation::catalog::{
@@ -27,15 +27,6 @@ use crate::tenant::{Placement, TenantId};
 const SETTINGS: &str = "SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'iso_8601'; SET TimeZone = 'UTC'; \
     SET extra_float_digits = 3; SET bytea_output = 'hex'; SET xmlbinary = 'base64'; SET lc_monetary = 'C'; \
     SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET client_min_messages = 'error'";
-
-/// How many numbers are left to other transactions that take some at the same time.
-const MARGIN: i64 = 1000;
-
-/// The generated numbers of a table: the column, and its sequence.
-const SEQUENCES: &str = "SELECT a.attname::text, coalesce(pg_get_serial_sequence('TABLE', a.attname), \
-    (SELECT s.oid::regclass::text FROM pg_attrdef d JOIN pg_depend p ON p.classid = 'pg_attrdef'::regclass AND p.objid = d.oid \
-        JOIN pg_class s ON s.oid = p.refobjid AND s.relkind = 'S' WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum LIMIT 1)) \
-    FROM pg_attribute a WHERE a.attrelid = 'TABLE'::regclass AND a.attnum > 0 AND NOT a.attisdropped";
 
 impl TenantData for Postgres {
     const EACH_ROW: &'static str = "FROM jsonb_array_elements($1::text::jsonb) AS r(value) WHERE true";
@@ -87,6 +78,8 @@ impl TenantData for Postgres {
         let keys: Vec<ForeignKey> = all(conn, &extent.limit(FOREIGN_KEYS)).await?;
         let mut tables = Vec::new();
         let mut owned = Vec::new();
+        let has_tenant = |one: &&Relation| matches!(relations.ownership(one, schema), Ownership::Tenant(_));
+        let all_owned: Vec<i64> = relations.values().filter(has_tenant).map(|one| one.oid).collect();
         for relation in relations.values().filter(|one| one.is_table() && !one.partition) {
             let Ownership::Tenant(column) = relations.ownership(relation, schema) else { continue };
             let own = own_grants(&relation.name).is_some() && own_schema.contains(&relation.schema);
@@ -123,11 +116,16 @@ impl TenantData for Postgres {
                 table.links.push(Link { parent, columns, required: !key.nullable, reaches_others });
             }
         }
+        postgres_children::add(conn, &mut tables, &owned, &all_owned).await?;
         Ok(parents_first(tables))
     }
 
     async fn others(conn: &mut PgConnection, placement: &Placement, schema: &Schema) -> Result<Vec<String>> {
         postgres_beside::others(conn, placement, schema).await
+    }
+
+    async fn uncopied(conn: &mut PgConnection, tables: &[DataTable]) -> Result<Vec<String>> {
+        postgres_beside::uncopied(conn, tables).await
     }
 
     async fn dependents(conn: &mut PgConnection, placement: &Placement) -> Result<Vec<String>> {
@@ -150,22 +148,17 @@ impl TenantData for Postgres {
         tenant: &TenantId,
         shared: bool,
     ) -> Result<()> {
-        // Other transactions take a few numbers between the two steps of the statement.
-        let margin = if shared { MARGIN } else { 0 };
-        for (column, sequence) in sequences(conn, table).await? {
-            let at = table.position(&column).filter(|at| Self::is_whole_number(&table.columns[*at].r#type));
-            let (Some(sequence), Some(_)) = (sequence, at) else { continue };
-            let set = format!(
-                "SELECT setval('{}', highest + {margin}) FROM (SELECT max({column})::bigint AS highest FROM {}{} AS t WHERE {}) AS m \
-                 WHERE highest >= (SELECT last_value FROM {sequence})",
-                sequence.replace('\'', "''"),
-                table.only,
-                table.ident,
-                super::statement::of_tenant::<Self>(table, tenant)
-            );
-            send(conn, set).await?;
-        }
-        Ok(())
+        postgres_numbers::advance(conn, table, tenant, shared).await
+    }
+
+    async fn copy_numbers(
+        source: &mut PgConnection,
+        from: &DataTable,
+        target: &mut PgConnection,
+        to: &DataTable,
+        shared: bool,
+    ) -> Result<()> {
+        postgres_numbers::copy(source, from, target, to, shared).await
     }
 
     async fn reserve_numbers(
@@ -174,37 +167,7 @@ impl TenantData for Postgres {
         column: &DataColumn,
         highest: i64,
     ) -> Result<i64> {
-        let sequences = sequences(conn, table).await?;
-        let sequence =
-            sequences.into_iter().find_map(|(ident, sequence)| sequence.filter(|_| ident == column.ident));
-        let Some(sequence) = sequence else {
-            return Err(misconfigured(format!(
-                "`{}.{}` has no sequence from which new ids could be taken; import into a schema or a database of its own",
-                table.name, column.name
-            )));
-        };
-        let last = format!("SELECT last_value FROM {sequence}");
-        let last = Self::read_number(conn, last).await.map_err(|e| database_error(&e))?;
-        let max = match &*column.r#type {
-            "smallint" => i64::from(i16::MAX),
-            "integer" => i64::from(i32::MAX),
-            _ => i64::MAX,
-        };
-        let offset = last.saturating_add(MARGIN);
-        let end = offset.saturating_add(highest.max(1));
-        // One bundle must not use up the numbers of all tenants.
-        if end > max / 2 {
-            return Err(Error::new(
-                ErrorKind::InvalidInput,
-                format!(
-                    "the ids of `{}` in the bundle are so high that new ones would use up more than half of the numbers of \
-                     `{}`; import into a schema or a database of its own",
-                    table.name, column.name
-                ),
-            ));
-        }
-        send(conn, format!("SELECT setval('{}', {end})", sequence.replace('\'', "''"))).await?;
-        Ok(offset)
+        postgres_numbers::reserve(conn, table, column, highest).await
     }
 
     async fn unfenceable(
@@ -329,17 +292,6 @@ async fn own_schema(conn: &mut PgConnection) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// The columns of a table in SQL, each with the sequence that numbers it.
-async fn sequences(conn: &mut PgConnection, table: &DataTable) -> Result<Vec<(String, Option<String>)>> {
-    let sql = SEQUENCES.replace("TABLE", &table.ident.replace('\'', "''"));
-    let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(conn).await.map_err(|e| database_error(&e))?;
-    let columns = rows.iter().map(|row| {
-        let name: String = row.try_get(0)?;
-        Ok((quoted(&name), row.try_get(1)?))
-    });
-    columns.collect::<sqlx::Result<_>>().map_err(|e| database_error(&e))
-}
-
 /// The name in every place: without its schema, unless a statement needs it.
 fn name_of(relation: &Relation) -> String {
     if relation.visible { relation.name.clone() } else { relation.qualified() }
@@ -357,9 +309,10 @@ fn data_table(relation: &Relation, tenant: &str, indexes: &[Index], own: bool) -
         })
         .collect();
     let primary = indexes.iter().find(|index| index.table == relation.oid && index.primary);
-    let key = primary.map(|index| {
+    // A key with a generated column identifies no row of a bundle.
+    let key = primary.and_then(|index| {
         let names = index.columns.iter().flatten().filter(|name| *name != tenant);
-        names.filter_map(|name| columns.iter().position(|column| column.name == *name)).collect()
+        names.map(|name| columns.iter().position(|column| column.name == *name)).collect()
     });
     DataTable {
         name: if own { relation.name.clone() } else { name_of(relation) },
@@ -373,6 +326,7 @@ fn data_table(relation: &Relation, tenant: &str, indexes: &[Index], own: bool) -
         key_has_tenant: primary.is_some_and(|index| index.contains(tenant)),
         columns,
         links: Vec::new(),
+        children: Vec::new(),
         own,
     }
 }

@@ -5,6 +5,7 @@ use sqlx::postgres::{PgConnection, Postgres};
 use sqlx::{AssertSqlSafe, Row};
 use tenancy_sql::Schema;
 
+use super::postgres_numbers::BASE_TYPE;
 use super::table::DataTable;
 use super::tenant_data::TenantData;
 use crate::database::database_error;
@@ -43,20 +44,63 @@ pub(super) async fn others(
         }
         let sql = format!("SELECT count(*) FROM (SELECT FROM {} LIMIT 1) AS one", relation.quoted());
         if Postgres::read_number(conn, sql).await.map_err(|e| database_error(&e))? > 0 {
-            found.push(format!("the table `{}`", relation.name));
+            let name = if relation.visible { relation.name.clone() } else { relation.qualified() };
+            found.push(format!("the table `{name}`"));
         }
     }
-    let sql = "SELECT c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-        JOIN pg_sequences s ON s.schemaname = n.nspname AND s.sequencename = c.relname \
-        WHERE c.relkind = 'S' AND s.last_value IS NOT NULL AND n.nspname = ANY (current_schemas(false)) \
-        AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid \
-            AND d.deptype IN ('a', 'i')) \
-        AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid \
-            AND d.classid = 'pg_attrdef'::regclass)";
-    let rows = sqlx::raw_sql(sql).fetch_all(conn).await.map_err(|e| database_error(&e))?;
+    let schemas = match placement {
+        Placement::Schema { .. } => "n.nspname = ANY (current_schemas(false))",
+        _ => {
+            "n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema' AND n.nspname !~ '^t_[0-9a-f]{32}$'"
+        }
+    };
+    // Those of columns are moved with their tables.
+    let sql = format!(
+        "SELECT CASE WHEN pg_table_is_visible(c.oid) THEN c.relname::text ELSE n.nspname || '.' || c.relname END \
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         JOIN pg_sequences s ON s.schemaname = n.nspname AND s.sequencename = c.relname \
+         WHERE c.relkind = 'S' AND s.last_value IS NOT NULL AND {schemas} \
+         AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid \
+             AND d.deptype IN ('a', 'i', 'e')) \
+         AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid \
+             AND d.classid = 'pg_attrdef'::regclass) ORDER BY 1"
+    );
+    let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(conn).await.map_err(|e| database_error(&e))?;
     for row in rows {
         let name: String = row.try_get(0).map_err(|e| database_error(&e))?;
         found.push(format!("the sequence `{name}`"));
+    }
+    Ok(found)
+}
+
+/// Why rows cannot be moved to another database: large objects are not rows of any table.
+pub(super) async fn uncopied(conn: &mut PgConnection, tables: &[DataTable]) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    let objects = "SELECT count(*) FROM (SELECT FROM pg_largeobject_metadata LIMIT 1) AS one".to_owned();
+    if Postgres::read_number(conn, objects).await.map_err(|e| database_error(&e))? > 0 {
+        found.push(
+            "the database has large objects, which are not moved; store them as `bytea` in a table with the tenant column, \
+             and remove them (`lo_unlink`)"
+                .to_owned(),
+        );
+    }
+    for table in tables {
+        let sql = format!(
+            "SELECT a.attname::text FROM pg_attribute a CROSS JOIN {BASE_TYPE} JOIN pg_type t ON t.oid = base.oid \
+             WHERE a.attrelid = '{}'::regclass AND a.attnum > 0 AND NOT a.attisdropped \
+             AND 'oid'::regtype IN (t.oid, t.typelem) ORDER BY a.attnum",
+            table.ident.replace('\'', "''")
+        );
+        let rows =
+            sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut *conn).await.map_err(|e| database_error(&e))?;
+        for row in rows {
+            let column: String = row.try_get(0).map_err(|e| database_error(&e))?;
+            found.push(format!(
+                "`{}.{column}` has the type `oid`, the id of a large object or of another object that is not moved; store \
+                 the object as `bytea`, or the number as `bigint`",
+                table.name
+            ));
+        }
     }
     Ok(found)
 }
@@ -67,15 +111,21 @@ pub(super) async fn triggers(
     tables: &[DataTable],
     deletes: bool,
 ) -> Result<Vec<String>> {
-    // Of `tgtype`, 4: on INSERT; 8: on DELETE; 16: on UPDATE. Of `ev_type`, 2: on UPDATE; 3: on INSERT; 4: on DELETE.
+    // Of `tgtype`, 1: for each row; 4: on INSERT; 8: on DELETE; 16: on UPDATE. Of `ev_type`, 2: on UPDATE; 3: on INSERT; 4: on
+    // DELETE.
     let (events, types) = if deletes { (28, "'2', '3', '4'") } else { (20, "'2', '3'") };
     let mut found = Vec::new();
     for table in tables.iter().filter(|table| !table.own) {
+        // A row of a partitioned table runs the triggers of its partition. One of the table is on each partition too.
         let sql = format!(
-            "SELECT 'the trigger', tgname::text FROM pg_trigger WHERE tgrelid = '{0}'::regclass AND NOT tgisinternal \
-             AND tgenabled <> 'D' AND tgtype & {events} <> 0 \
-             AND coalesce(substring(pg_get_triggerdef(oid) FROM ' WHEN \\((.*)\\) EXECUTE ') !~ '{UNLESS_COPIED}', true) \
-             UNION ALL SELECT 'the rule', rulename::text FROM pg_rewrite WHERE ev_class = '{0}'::regclass \
+            "SELECT 'the trigger', tgname::text, CASE WHEN bool_or(tgrelid = own.oid) THEN '' \
+                 ELSE min(tgrelid::regclass::text) END \
+             FROM (SELECT '{0}'::regclass::oid) AS own (oid) JOIN pg_trigger t ON t.tgrelid = own.oid OR (t.tgtype & 1 <> 0 \
+                 AND t.tgrelid IN (SELECT relid FROM pg_partition_tree(own.oid::regclass))) \
+             WHERE NOT tgisinternal AND tgenabled <> 'D' AND tgtype & {events} <> 0 \
+             AND coalesce(substring(pg_get_triggerdef(t.oid) FROM ' WHEN \\((.*)\\) EXECUTE ') !~ '{UNLESS_COPIED}', true) \
+             GROUP BY tgname \
+             UNION ALL SELECT 'the rule', rulename::text, '' FROM pg_rewrite WHERE ev_class = '{0}'::regclass \
              AND ev_enabled <> 'D' AND ev_type IN ({types}) ORDER BY 1, 2",
             table.ident.replace('\'', "''")
         );
@@ -83,7 +133,9 @@ pub(super) async fn triggers(
             sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut *conn).await.map_err(|e| database_error(&e))?;
         for row in rows {
             let part = |at: usize| row.try_get::<String, _>(at).map_err(|e| database_error(&e));
-            found.push(format!("{} `{}` of `{}`", part(0)?, part(1)?, table.name));
+            let (kind, name, partition) = (part(0)?, part(1)?, part(2)?);
+            let of = if partition.is_empty() { &table.name } else { &partition };
+            found.push(format!("{kind} `{name}` of `{of}`"));
         }
     }
     Ok(found)

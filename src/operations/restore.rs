@@ -10,6 +10,7 @@ use super::bundle::{TableHead, malformed};
 use super::erase::unlink_rows;
 use super::import::{BATCH, begin_copy, matched};
 use super::observed::{self, Operation};
+use super::reach::check_children;
 use super::read::{BundleReader, MAX_BATCH, array_of};
 use super::rewrite::Rewrite;
 use super::row_writer::{RowWriter, begin, is_written};
@@ -206,6 +207,7 @@ impl<DB: TenantData> Restore<DB> {
         begin::<DB>(&mut conn).await?;
         let own: Vec<DataTable> = tables.iter().map(|(table, _)| table.clone()).filter(is_written).collect();
         check_reach(&own)?;
+        check_children::<DB>(&mut conn, &own, tenant.id()).await?;
         for table in own.iter().rev() {
             unlink_rows::<DB>(&mut conn, table, &own, tenant.id()).await?;
         }

@@ -9,6 +9,7 @@ use sqlx::AssertSqlSafe;
 use sqlx::sqlite::{Sqlite, SqliteConnection};
 use tenancy_sql::{Dialect, Schema};
 
+use super::sqlite_beside::{self, KeyRow};
 use super::table::{DataColumn, DataTable, Link, parents_first};
 use super::tenant_data::TenantData;
 use crate::database::{database_error, own_grants};
@@ -24,8 +25,6 @@ const COLUMNS: &str = "SELECT m.name, c.name, c.type, c.\"notnull\", c.pk, c.hid
 const FOREIGN_KEYS: &str = "SELECT m.name, k.id, k.\"table\", k.\"from\", k.\"to\", k.on_delete FROM sqlite_master m \
     JOIN pragma_foreign_key_list(m.name) k WHERE m.type = 'table' ORDER BY m.name, k.id, k.seq";
 
-/// The child, the number of the key, the parent, a column of each, and the action.
-type KeyRow = (String, i64, String, String, Option<String>, String);
 type ColumnRow = (String, String, String, bool, i64, i64);
 
 impl TenantData for Sqlite {
@@ -78,6 +77,7 @@ impl TenantData for Sqlite {
         let keys: Vec<KeyRow> =
             sqlx::query_as(FOREIGN_KEYS).fetch_all(conn).await.map_err(|e| database_error(&e))?;
         link(&mut tables, &keys);
+        sqlite_beside::add_children(&mut tables, &keys);
         Ok(parents_first(tables))
     }
 
@@ -103,6 +103,10 @@ impl TenantData for Sqlite {
         Ok(found)
     }
 
+    async fn uncopied(_: &mut SqliteConnection, _: &[DataTable]) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
     async fn dependents(_: &mut SqliteConnection, _: &Placement) -> Result<Vec<String>> {
         Ok(Vec::new())
     }
@@ -126,6 +130,16 @@ impl TenantData for Sqlite {
     async fn advance_numbers(_: &mut SqliteConnection, _: &DataTable, _: &TenantId, _: bool) -> Result<()> {
         // SQLite counts from the highest row.
         Ok(())
+    }
+
+    async fn copy_numbers(
+        source: &mut SqliteConnection,
+        from: &DataTable,
+        target: &mut SqliteConnection,
+        to: &DataTable,
+        _: bool,
+    ) -> Result<()> {
+        sqlite_beside::copy_numbers(source, from, target, to).await
     }
 
     async fn reserve_numbers(
@@ -321,6 +335,7 @@ fn data_table(name: &str, rows: &[ColumnRow], schema: &Schema) -> Option<DataTab
             })
             .collect(),
         links: Vec::new(),
+        children: Vec::new(),
         own,
     })
 }

@@ -27,6 +27,8 @@ pub struct DataTable {
     pub(crate) key_has_tenant: bool,
     /// The foreign keys to tables with rows of tenants.
     pub(crate) links: Vec<Link>,
+    /// The tables without the tenant column whose foreign keys refer to this table.
+    pub(crate) children: Vec<ChildTable>,
     /// Whether it is one of the library's own tables.
     pub(crate) own: bool,
 }
@@ -56,6 +58,18 @@ pub(crate) struct Link {
     pub(crate) required: bool,
     /// Whether a deleted parent changes rows of other tenants: the key has an action, and lacks the tenant column.
     pub(crate) reaches_others: bool,
+}
+
+/// A table without the tenant column whose foreign key refers to a table with rows of tenants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ChildTable {
+    pub(crate) name: String,
+    /// The name in SQL.
+    pub(crate) ident: String,
+    /// The columns of the key in SQL, each with the column of the parent. Empty if they are not known.
+    pub(crate) columns: Vec<(String, String)>,
+    /// Whether row-level security or a missing privilege can hide its rows.
+    pub(crate) hidden: bool,
 }
 
 impl DataTable {
@@ -148,6 +162,7 @@ mod tests {
             key: None,
             key_has_tenant: false,
             links: parents.iter().map(link).collect(),
+            children: Vec::new(),
             own: false,
         }
     }

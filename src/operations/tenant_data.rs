@@ -77,6 +77,13 @@ pub trait TenantData: Provision {
         schema: &Schema,
     ) -> impl Future<Output = Result<Vec<String>>> + Send;
 
+    /// What rows refer to and no move copies: why a tenant cannot be moved between databases.
+    #[doc(hidden)]
+    fn uncopied(
+        conn: &mut Self::Connection,
+        tables: &[DataTable],
+    ) -> impl Future<Output = Result<Vec<String>>> + Send;
+
     /// What is outside of a place and depends on it, such as a view: it would be dropped with the place.
     #[doc(hidden)]
     fn dependents(
@@ -118,6 +125,16 @@ pub trait TenantData: Provision {
         conn: &mut Self::Connection,
         table: &DataTable,
         tenant: &TenantId,
+        shared: bool,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Lets the generated numbers of a table continue after those of the same table in another place.
+    #[doc(hidden)]
+    fn copy_numbers(
+        source: &mut Self::Connection,
+        from: &DataTable,
+        target: &mut Self::Connection,
+        to: &DataTable,
         shared: bool,
     ) -> impl Future<Output = Result<()>> + Send;
 

@@ -26,6 +26,7 @@ mod move_conditions;
 mod move_rows;
 mod moves;
 mod place_chaos;
+mod place_conditions;
 mod place_doctor;
 mod place_poolers;
 mod place_reach;

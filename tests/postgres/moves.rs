@@ -451,10 +451,10 @@ async fn patiently(work: impl AsyncFn() -> tenancy::Result<()>) {
 }
 
 /// A second PostgreSQL server, which ends with the value.
-struct OtherServer {
+pub(crate) struct OtherServer {
     process: Child,
-    url: String,
-    admin: String,
+    pub(crate) url: String,
+    pub(crate) admin: String,
 }
 
 impl Drop for OtherServer {
@@ -466,7 +466,7 @@ impl Drop for OtherServer {
 }
 
 impl OtherServer {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/servers");
         let mut process = Command::new(script)
             .args([

@@ -1,10 +1,11 @@
 //! Moves between the shared tables and a file of the tenant's own, on SQLite, while rows are written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use sqlx::Sqlite;
 use tenancy::audit::AuditEvent;
 use tenancy::context::{Actor, TenantDirectory};
@@ -194,4 +195,64 @@ async fn a_file_is_not_created_beside_another_process() {
     assert!(file.exists());
     let globex = app.create(&provisioner, "globex", NewTenant::own_database).await.unwrap();
     assert_ne!(globex.id(), &id);
+}
+
+/// Numbers of rows that were deleted before a move are not given out after it; rows without the tenant column are not lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_beside_the_rows_is_not_lost_in_a_move() {
+    const LETTERS: &str =
+        "CREATE TABLE letters (id INTEGER PRIMARY KEY AUTOINCREMENT, tenant_id BLOB NOT NULL)";
+    let mut app = App::<Sqlite>::new().await;
+    let provisioner = app.provisioner(&[Sqlite::PROJECTS, LETTERS]);
+    let migrated: Vec<_> = provisioner.migrations().run().collect().await;
+    assert!(migrated.iter().all(|place| place.as_ref().unwrap().result.is_ok()), "{migrated:?}");
+    let acme = app.create(&provisioner, "acme", |new: NewTenant| new).await.unwrap();
+    let globex = app.create(&provisioner, "globex", |new: NewTenant| new).await.unwrap();
+    let ada = Actor::user("ada");
+    let mut seen = BTreeSet::new();
+    let letter = async |tenant: &Tenant| -> i64 {
+        let pool = app.place(tenant);
+        let blob = tenant.id().to_string().replace('-', "");
+        let sql = format!("INSERT INTO letters (tenant_id) VALUES (X'{blob}') RETURNING id");
+        let id = Sqlite::number(&pool, &sql).await;
+        Sqlite::raw(&pool, &format!("DELETE FROM letters WHERE tenant_id = X'{blob}'")).await.unwrap();
+        id
+    };
+    for target in [Placement::database_of(acme.id()), Placement::Shared, Placement::database_of(acme.id())] {
+        let now = app.store.by_id(acme.id()).await.unwrap().unwrap();
+        for _ in 0..3 {
+            let id = letter(&now).await;
+            assert!(seen.insert(id), "{id}: {seen:?}");
+        }
+        provisioner.move_to(acme.id(), target, &ada).grace(Duration::ZERO).run(|_| {}).await.unwrap();
+    }
+    assert!(seen.insert(letter(&globex).await), "{seen:?}");
+
+    for action in ["CASCADE", "SET NULL", "NO ACTION"] {
+        let files = format!(
+            "DROP TABLE IF EXISTS files; CREATE TABLE files (owner BLOB, project INTEGER, \
+             FOREIGN KEY (owner, project) REFERENCES Projects (tenant_id, id) ON DELETE {action})"
+        );
+        Sqlite::raw(&app.pool, &files).await.unwrap();
+        let file = |of: &Tenant| {
+            format!("INSERT INTO files VALUES (X'{}', 1)", of.id().to_string().replace('-', ""))
+        };
+        Sqlite::raw(&app.pool, &file(&globex)).await.unwrap();
+        let movement = provisioner.move_to(globex.id(), Placement::database_of(globex.id()), &ada);
+        let why = "`files` has no tenant column, and has rows that refer to rows of the tenant in `projects`";
+        let plan = movement.plan().await.unwrap();
+        assert!(plan.refused.iter().any(|one| one.contains(why)), "{plan}");
+        assert!(movement.run(|_| {}).await.unwrap_err().to_string().contains(why));
+        let error = provisioner.deletion(globex.id(), &ada).plan().await.unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
+        let kept = "SELECT count(*) FROM files WHERE owner IS NOT NULL AND project = 1";
+        assert_eq!(Sqlite::number(&app.pool, kept).await, 1, "{action}");
+    }
+    // Rows of another tenant forbid nothing.
+    let other = app.create(&provisioner, "other", |new: NewTenant| new).await.unwrap();
+    provisioner.deletion(other.id(), &ada).plan().await.unwrap();
+    Sqlite::raw(&app.pool, "DELETE FROM files").await.unwrap();
+    let movement = provisioner.move_to(globex.id(), Placement::database_of(globex.id()), &ada);
+    movement.grace(Duration::ZERO).run(|_| {}).await.unwrap();
+    assert_eq!(rows(&app, &globex).await.len(), 1);
 }

@@ -1,0 +1,63 @@
+//! Tables without the tenant column whose foreign key refers to a row of a tenant. What deletes the row would change them.
+
+use super::statement::of_tenant;
+use super::table::{ChildTable, DataTable};
+use super::tenant_data::TenantData;
+use crate::error::{Error, ErrorKind, Result};
+use crate::tenant::TenantId;
+
+/// Why rows of these tables cannot be deleted: a table without the tenant column refers to some. The tenant is set.
+pub(super) async fn referring<DB: TenantData>(
+    conn: &mut DB::Connection,
+    tables: &[DataTable],
+    tenant: &TenantId,
+) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for table in tables {
+        for child in &table.children {
+            let (name, parent) = (&child.name, &table.name);
+            if child.hidden {
+                found.push(format!(
+                    "`{name}` has no tenant column, its foreign key refers to `{parent}`, and its rows cannot be counted, because \
+                     row-level security or a missing privilege hides them; add the tenant column to the table and to the key"
+                ));
+                continue;
+            }
+            let rows = DB::read_number(conn, count_one::<DB>(table, child, tenant)).await;
+            if rows.map_err(|e| table.failed("counted", &e))? > 0 {
+                found.push(format!(
+                    "`{name}` has no tenant column, and has rows that refer to rows of the tenant in `{parent}`: they would be \
+                     changed or deleted with those, or prevent it; add the tenant column to the table and to the key, or delete \
+                     these rows before"
+                ));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Refuses tables of which a deleted row would change a table without the tenant column. The tenant is set.
+pub(super) async fn check_children<DB: TenantData>(
+    conn: &mut DB::Connection,
+    tables: &[DataTable],
+    tenant: &TenantId,
+) -> Result<()> {
+    match referring::<DB>(conn, tables, tenant).await?.into_iter().next() {
+        None => Ok(()),
+        Some(why) => Err(Error::new(ErrorKind::Misconfigured, why)),
+    }
+}
+
+/// 1 if a row of the child refers to a row of the tenant, and 0 otherwise.
+fn count_one<DB: TenantData>(table: &DataTable, child: &ChildTable, tenant: &TenantId) -> String {
+    // Where the columns are not known, any row counts.
+    let pairs = child.columns.iter().map(|(own, parent)| format!("child.{own} = t.{parent}"));
+    let pairs: Vec<String> = ["1 = 1".to_owned()].into_iter().chain(pairs).collect();
+    format!(
+        "SELECT count(*) FROM (SELECT 1 FROM {} AS child JOIN {} AS t ON {} WHERE {} LIMIT 1) AS one",
+        child.ident,
+        table.ident,
+        pairs.join(" AND "),
+        of_tenant::<DB>(table, tenant)
+    )
+}

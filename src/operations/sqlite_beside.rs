@@ -1,0 +1,68 @@
+//! What SQLite has beside the rows of tenants: tables that refer to them, and generated numbers.
+
+use sqlx::sqlite::SqliteConnection;
+
+use super::table::{ChildTable, DataTable};
+use crate::database::database_error;
+use crate::error::Result;
+
+/// A column of a foreign key: the child, the number of the key, the parent, a column of each, and the action.
+pub(super) type KeyRow = (String, i64, String, String, Option<String>, String);
+
+/// Adds the tables without the tenant column that refer to the tables.
+pub(super) fn add_children(tables: &mut [DataTable], keys: &[KeyRow]) {
+    let names: Vec<String> = tables.iter().map(|table| table.name.clone()).collect();
+    for (name, id, parent, ..) in keys.iter().filter(|key| !names.contains(&key.0)) {
+        let Some(table) = tables.iter_mut().find(|table| table.name.eq_ignore_ascii_case(parent)) else {
+            continue;
+        };
+        let pairs: Vec<&KeyRow> = keys.iter().filter(|key| key.0 == *name && key.1 == *id).collect();
+        let by_name = pairs.iter().map(|key| Some((quoted(&key.3), quoted(key.4.as_deref()?))));
+        let columns: Option<Vec<(String, String)>> = by_name.collect();
+        let child = ChildTable {
+            name: name.clone(),
+            ident: quoted(name),
+            columns: columns.unwrap_or_default(),
+            hidden: false,
+        };
+        // A key of several columns is in the list several times.
+        if !table.children.contains(&child) {
+            table.children.push(child);
+        }
+    }
+}
+
+/// Lets the numbers of a table with `AUTOINCREMENT` continue after those of the same table in another place, so that the
+/// number of a deleted row is not given out again.
+pub(super) async fn copy_numbers(
+    source: &mut SqliteConnection,
+    from: &DataTable,
+    target: &mut SqliteConnection,
+    to: &DataTable,
+) -> Result<()> {
+    let has = "SELECT count(*) FROM sqlite_master WHERE name = 'sqlite_sequence'";
+    for conn in [&mut *source, &mut *target] {
+        let has: i64 = sqlx::query_scalar(has).fetch_one(conn).await.map_err(|e| database_error(&e))?;
+        if has == 0 {
+            return Ok(());
+        }
+    }
+    let last: Option<i64> = sqlx::query_scalar("SELECT max(seq) FROM sqlite_sequence WHERE name = $1")
+        .bind(&from.name)
+        .fetch_one(source)
+        .await
+        .map_err(|e| database_error(&e))?;
+    let Some(last) = last else { return Ok(()) };
+    let update = "UPDATE sqlite_sequence SET seq = max(seq, $1) WHERE name = $2";
+    let insert = "INSERT INTO sqlite_sequence (seq, name) SELECT $1, $2 \
+        WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = $2)";
+    for sql in [update, insert] {
+        let done = sqlx::query(sql).bind(last).bind(&to.name).execute(&mut *target).await;
+        done.map_err(|e| database_error(&e))?;
+    }
+    Ok(())
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
