@@ -53,7 +53,7 @@ async fn a_store_is_down_and_comes_back(meter: Arc<dyn Meter>, proxy: &Proxy, ca
     proxy.close();
     for ctx in both {
         let closed = [
-            quotas.reserve(ctx, CALLS, 1, Duration::from_mins(1)).await.unwrap_err(),
+            quotas.reserve(ctx, CALLS, 1, Duration::from_secs(1)).await.unwrap_err(),
             quotas.acquire(ctx, EXPORTS).await.unwrap_err(),
             // One of them is closed.
             quotas.request(ctx).charge(OPEN, 1).charge(CALLS, 1).run().await.unwrap_err(),
@@ -82,7 +82,8 @@ async fn a_store_is_down_and_comes_back(meter: Arc<dyn Meter>, proxy: &Proxy, ca
     }
     leased.shut_down().await;
     for ctx in both {
-        assert_eq!(used(&quotas, ctx, "calls").await, (2, 0), "what was rejected is not counted");
+        // A reservation without an answer can still arrive when the store is reached again. Then it expires.
+        until("what was rejected is not counted", async || used(&quotas, ctx, "calls").await == (2, 0)).await;
         assert_eq!(used(&quotas, ctx, "last").await, (10, 0), "what was spent of a lease is");
     }
 }
