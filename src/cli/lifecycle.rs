@@ -174,7 +174,7 @@ async fn list<DB: Provision>(
             show(&if as_json {
                 json(&**tenant)
             } else {
-                table.line([tenant.slug(), &tenant.status().as_str(), &plan, &tenants::place(tenant)], &name)
+                table.line([tenant.slug(), &tenant.status().as_str(), &plan, tenant.placement()], &name)
             })?;
         }
     }

@@ -141,15 +141,6 @@ pub(crate) fn named(tenant: &Tenant) -> Named<'_> {
     Named { tenant: tenant.id(), slug: tenant.slug(), place: tenant.placement() }
 }
 
-/// The place of a tenant, in words.
-pub(crate) fn place(tenant: &Tenant) -> String {
-    match tenant.placement() {
-        Placement::Shared => "shared tables".to_owned(),
-        Placement::Schema { name } => format!("schema {name}"),
-        Placement::Database { name } => format!("database {name}"),
-    }
-}
-
 /// A tenant in lines.
 pub(crate) fn described(tenant: &Tenant) -> String {
     let mut lines = vec![
@@ -158,7 +149,7 @@ pub(crate) fn described(tenant: &Tenant) -> String {
         ("name", printable(tenant.name())),
         ("status", format!("{}, set by {}", tenant.status(), tenant.status_set_by().as_str())),
         ("plan", printable(tenant.plan())),
-        ("place", place(tenant)),
+        ("place", tenant.placement().to_string()),
     ];
     lines.extend(tenant.region().map(|region| ("region", region.to_string())));
     if let Some(suspension) = tenant.suspension() {

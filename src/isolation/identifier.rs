@@ -11,6 +11,6 @@ pub(super) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 }
 
 /// A name as an SQL string literal, with `standard_conforming_strings` on.
-pub(super) fn literal(name: &str) -> String {
+pub(crate) fn literal(name: &str) -> String {
     format!("'{}'", name.replace('\'', "''"))
 }

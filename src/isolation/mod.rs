@@ -30,6 +30,8 @@ mod policy;
 mod rls;
 
 pub use self::comparison::MissingTenant;
+#[cfg(feature = "operations")]
+pub(crate) use self::identifier::literal;
 pub(crate) use self::identifier::quoted;
 #[cfg(feature = "operations")]
 pub(crate) use self::policy::FENCE;

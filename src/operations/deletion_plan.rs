@@ -73,7 +73,7 @@ pub(super) async fn plan_of<DB: TenantData>(
 ) -> Result<DeletionPlan> {
     let places = &provisioner.places;
     let drops = *tenant.placement() != Placement::Shared && holds.is_empty();
-    if let Some(why) = provisioner.other_tenant(tenant.placement(), tenant.id()).await?.filter(|_| drops) {
+    if drops && let Some(why) = provisioner.other_tenant(tenant.placement(), tenant.id()).await? {
         return Err(Error::new(ErrorKind::Conflict, why));
     }
     let mut planned = Vec::new();
@@ -83,8 +83,7 @@ pub(super) async fn plan_of<DB: TenantData>(
             let tables = DB::data_tables(&mut conn, tenant.placement(), schema).await?;
             check_holds(&tables, holds)?;
             check_reach(&tables)?;
-            let dependents = DB::dependents(&mut conn, tenant.placement()).await?;
-            if let Some(dependent) = dependents.first().filter(|_| drops) {
+            if drops && let Some(dependent) = DB::dependents(&mut conn, tenant.placement()).await?.first() {
                 return Err(Error::new(
                     ErrorKind::Misconfigured,
                     format!(

@@ -10,6 +10,7 @@ use tenancy_sql::Schema;
 
 use super::export::hex;
 use super::postgres_beside::{self, all};
+use super::postgres_numbers::send;
 use super::table::{DataColumn, DataTable, Link, parents_first};
 use super::tenant_data::TenantData;
 use super::{postgres_children, postgres_fence, postgres_numbers};
@@ -338,10 +339,6 @@ fn full_type(declared: &str) -> String {
         ("bit", _) => declared.replace("bit", "\"bit\""),
         _ => declared.to_owned(),
     }
-}
-
-async fn send(conn: &mut PgConnection, sql: String) -> Result<()> {
-    sqlx::raw_sql(AssertSqlSafe(sql)).execute(conn).await.map(|_| ()).map_err(|e| database_error(&e))
 }
 
 fn misconfigured(text: String) -> Error {

@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, Row};
 use super::table::DataTable;
 use crate::database::database_error;
 use crate::error::{Error, ErrorKind, Result};
-use crate::isolation::{FENCE, quoted};
+use crate::isolation::{FENCE, literal, quoted};
 use crate::placement::PostgresPlaces;
 use crate::tenant::Placement;
 
@@ -210,10 +210,6 @@ fn is_open(older: &mut Vec<String>, now: &[String]) -> bool {
 async fn open(conn: &mut PgConnection) -> Result<Vec<String>> {
     let rows = sqlx::raw_sql(OPEN).fetch_all(conn).await.map_err(|e| database_error(&e))?;
     rows.iter().map(|row| row.try_get(0)).collect::<sqlx::Result<_>>().map_err(|e| database_error(&e))
-}
-
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::table::{DataColumn, DataTable};
 use super::tenant_data::TenantData;
 use crate::database::database_error;
 use crate::error::{Error, ErrorKind, Result};
-use crate::isolation::quoted;
+use crate::isolation::{literal, quoted};
 use crate::tenant::TenantId;
 
 /// How many numbers are left to other transactions that take some at the same time.
@@ -164,10 +164,6 @@ async fn sequences(conn: &mut PgConnection, table: &DataTable) -> Result<Vec<Seq
     sequences.collect::<sqlx::Result<_>>().map_err(|e| database_error(&e))
 }
 
-async fn send(conn: &mut PgConnection, sql: String) -> Result<()> {
+pub(super) async fn send(conn: &mut PgConnection, sql: String) -> Result<()> {
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(conn).await.map(|_| ()).map_err(|e| database_error(&e))
-}
-
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }

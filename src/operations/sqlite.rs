@@ -9,7 +9,7 @@ use sqlx::AssertSqlSafe;
 use sqlx::sqlite::{Sqlite, SqliteConnection};
 use tenancy_sql::{Dialect, Schema};
 
-use super::sqlite_beside::{self, KeyRow};
+use super::sqlite_beside::{self, KeyRow, quoted};
 use super::table::{DataColumn, DataTable, Link, parents_first};
 use super::tenant_data::TenantData;
 use crate::database::{database_error, own_grants};
@@ -383,10 +383,6 @@ fn is_tenant(table: &DataTable, column: &str) -> bool {
 fn declared(table: &DataTable, name: &str) -> String {
     let column = table.columns.iter().find(|column| column.name.eq_ignore_ascii_case(name));
     column.map_or_else(|| quoted(name), |column| column.ident.clone())
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 fn text_literal(text: &str) -> String {

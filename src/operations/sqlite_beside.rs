@@ -63,6 +63,7 @@ pub(super) async fn copy_numbers(
     Ok(())
 }
 
-fn quoted(name: &str) -> String {
+/// A name as an identifier in SQL.
+pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }

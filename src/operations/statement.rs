@@ -195,13 +195,21 @@ pub(super) fn update<DB: TenantData>(
 
 /// Deletes the rows whose primary keys are in the parameter, a JSON array of keys.
 pub(super) fn delete_keys<DB: TenantData>(table: &DataTable, tenant: &TenantId) -> String {
-    let of_tenant = of_tenant::<DB>(table, tenant);
-    let keys: Vec<&DataColumn> = table.key_columns().collect();
-    let columns: Vec<String> = keys.iter().map(|column| format!("t.{}", column.ident)).collect();
-    let values = keys.iter().enumerate().map(|(at, column)| DB::value_of(&DB::item(at), &column.r#type));
-    let values: Vec<String> = values.collect();
-    let (only, ident) = (table.only, &table.ident);
-    if keys.is_empty() {
+    delete_by_key::<DB>(table, tenant, 0..table.key_columns().count())
+}
+
+/// Deletes rows by their primary keys. `items` are the positions of the key in each array of the parameter.
+fn delete_by_key<DB: TenantData>(
+    table: &DataTable,
+    tenant: &TenantId,
+    items: impl IntoIterator<Item = usize>,
+) -> String {
+    let columns: Vec<String> = table.key_columns().map(|column| format!("t.{}", column.ident)).collect();
+    let values = table.key_columns().zip(items);
+    let values: Vec<String> =
+        values.map(|(column, at)| DB::value_of(&DB::item(at), &column.r#type)).collect();
+    let (only, ident, of_tenant) = (table.only, &table.ident, of_tenant::<DB>(table, tenant));
+    if columns.is_empty() {
         return format!("DELETE FROM {only}{ident} AS t WHERE {of_tenant} AND $1 <> ''");
     }
     format!(
@@ -218,17 +226,7 @@ pub(super) fn exchanges<DB: TenantData>(
     tenant: &TenantId,
     left_out: &[usize],
 ) -> Vec<String> {
-    let key = table.key.as_deref().unwrap_or_default();
-    let value = |at: &usize| DB::value_of(&DB::item(*at), &table.columns[*at].r#type);
-    let columns: Vec<String> = key.iter().map(|at| format!("t.{}", table.columns[*at].ident)).collect();
-    let values: Vec<String> = key.iter().map(value).collect();
-    let is_one = if columns.is_empty() {
-        String::new()
-    } else {
-        format!(" AND ({}) IN (SELECT {} {})", columns.join(", "), values.join(", "), DB::EACH_ROW)
-    };
-    let (only, ident) = (table.only, &table.ident);
-    let delete = format!("DELETE FROM {only}{ident} AS t WHERE {}{is_one}", of_tenant::<DB>(table, tenant));
+    let delete = delete_by_key::<DB>(table, tenant, table.key.iter().flatten().copied());
     let insert = insert::<DB>(table, tenant, left_out);
     if DB::DELETES_IN_WITH {
         // In one statement: foreign keys to these rows are checked at its end. The count is read before the first insert.

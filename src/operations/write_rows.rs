@@ -43,12 +43,8 @@ pub(super) async fn add<DB: TenantData>(
     if rows.is_empty() {
         return Ok(());
     }
-    let text = array(&rows);
-    let mut done = write::<DB>(conn, table, insert::<DB>(table, tenant, &[]), &text).await;
-    if !left_out.is_empty() && done.as_ref().is_err_and(|e| e.kind() == ErrorKind::ReferenceViolation) {
-        done = write::<DB>(conn, table, insert::<DB>(table, tenant, left_out), &text).await;
-    }
-    keep_exchanged(table, done, rows, exchanged)
+    let part = (!left_out.is_empty()).then(|| insert::<DB>(table, tenant, left_out));
+    write_or_keep::<DB>(conn, table, (insert::<DB>(table, tenant, &[]), part), rows, exchanged).await
 }
 
 /// Changes rows of the target to these, without the columns at the positions `left_out` where a row that these refer to is
@@ -62,23 +58,25 @@ pub(super) async fn replace<DB: TenantData>(
     exchanged: &mut Vec<String>,
 ) -> Result<()> {
     let Some(all) = update::<DB>(table, tenant, &[]).filter(|_| !rows.is_empty()) else { return Ok(()) };
-    let text = array(&rows);
-    let mut done = write::<DB>(conn, table, all, &text).await;
-    let some = update::<DB>(table, tenant, left_out).filter(|_| !left_out.is_empty());
-    if done.as_ref().is_err_and(|e| e.kind() == ErrorKind::ReferenceViolation)
-        && let Some(some) = some
-    {
-        done = write::<DB>(conn, table, some, &text).await;
-    }
-    keep_exchanged(table, done, rows, exchanged)
+    let part = update::<DB>(table, tenant, left_out).filter(|_| !left_out.is_empty());
+    write_or_keep::<DB>(conn, table, (all, part), rows, exchanged).await
 }
 
-fn keep_exchanged(
+/// Writes rows with all columns, or with a part of them if a row that they refer to is not there yet.
+async fn write_or_keep<DB: TenantData>(
+    conn: &mut DB::Connection,
     table: &DataTable,
-    done: Result<u64>,
+    (all, part): (String, Option<String>),
     rows: Vec<String>,
     exchanged: &mut Vec<String>,
 ) -> Result<()> {
+    let text = array(&rows);
+    let mut done = write::<DB>(conn, table, all, &text).await;
+    if let Some(part) = part
+        && done.as_ref().is_err_and(|e| e.kind() == ErrorKind::ReferenceViolation)
+    {
+        done = write::<DB>(conn, table, part, &text).await;
+    }
     match done {
         Err(error) if error.kind() == ErrorKind::Conflict => {
             exchanged.extend(rows);
