@@ -123,7 +123,10 @@ impl<'a, DB: Shop<Connection: Migrate> + TenantData> Owner<'a, DB> {
     pub(crate) async fn projects(&self, slug: &str) -> u64 {
         let login = Login { url: self.world.url.clone(), roles: self.world.roles, gone: None };
         let db = DB::open(&login, &self.world.dir.path().join("files")).await;
-        Project::count(&db.scope(&self.context(slug).await)).await.unwrap()
+        let count = Project::count(&db.scope(&self.context(slug).await)).await.unwrap();
+        // A session that is left keeps its database from being dropped.
+        db.close().await;
+        count
     }
 
     /// The slugs of the fixture's tenants: two of each kind of place.
