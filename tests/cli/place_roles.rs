@@ -168,6 +168,8 @@ async fn a_moved_tenant_has_a_role_where_it_has_a_place() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_the_option_a_role_is_respected_and_dropped_with_its_place() {
     let world = World::<Postgres>::new(true).await;
+    // An idle session of the application keeps its database for up to a minute.
+    world.db.close().await;
     let owner = Owner::new(&world);
     let run = |command: &[&str]| {
         let mut arguments = owner.arguments(command);
