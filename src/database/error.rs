@@ -176,6 +176,27 @@ pub(crate) fn moved() -> Error {
     Error::new(ErrorKind::TenantMoving, MOVED_TEXT)
 }
 
+/// An error that says whether a place refused the tenant of a statement because of a move.
+pub(crate) trait IsMoved {
+    fn is_moved(&self) -> bool;
+}
+
+impl IsMoved for Error {
+    fn is_moved(&self) -> bool {
+        self.kind() == ErrorKind::TenantMoving
+    }
+}
+
+impl IsMoved for sqlx::Error {
+    fn is_moved(&self) -> bool {
+        match self {
+            Self::Configuration(cause) => cause.downcast_ref().is_some_and(Error::is_moved),
+            Self::Database(error) => error.code().as_deref() == Some(MOVED),
+            _ => false,
+        }
+    }
+}
+
 /// The SQLSTATE of a statement that was cancelled, or that ran too long.
 const CANCELLED: &str = "57014";
 

@@ -61,7 +61,7 @@ pub(crate) use self::databases::Databases;
 pub(crate) use self::driver::Driver;
 pub use self::enforcement::Enforcement;
 pub(crate) use self::error::{
-    change_error, database_error, encoding_error, is_missing_table, statement_error, to_sqlx_error,
+    IsMoved, change_error, database_error, encoding_error, is_missing_table, statement_error, to_sqlx_error,
 };
 pub(crate) use self::lease::Lease;
 pub use self::limits::ConnectionLimits;

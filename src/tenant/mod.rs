@@ -30,6 +30,7 @@ mod domain;
 mod host_name;
 mod id;
 mod new_tenant;
+mod outdated;
 mod placement;
 mod region;
 mod slug;
@@ -56,6 +57,7 @@ pub use self::domain::{
 pub(crate) use self::host_name::{HostError, HostName, read_name};
 pub use self::id::{TenantId, TenantIdValue};
 pub use self::new_tenant::NewTenant;
+use self::outdated::Outdated;
 pub use self::placement::{Placement, PlacementName};
 pub use self::region::Region;
 pub use self::slug::Slug;
@@ -71,7 +73,8 @@ use crate::plan::PlanTerms;
 ///
 /// The `with_` methods return a changed copy, which [`TenantStore::update`] writes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Tenant(TenantParts);
+#[serde(transparent)]
+pub struct Tenant(TenantParts, #[serde(skip)] Outdated);
 
 impl Tenant {
     /// The id, which never changes.
@@ -156,7 +159,7 @@ impl Tenant {
         if status == self.0.status {
             // The same status again changes nothing, unless an operator replaces billing as its source.
             let status_set_by = if by == StatusSource::Operator { by } else { self.0.status_set_by };
-            return Ok(Self(TenantParts { status_set_by, ..self.0.clone() }));
+            return Ok(Self::from_parts(TenantParts { status_set_by, ..self.0.clone() }));
         }
         if !self.0.status.can_become(status) {
             return Err(Error::new(
@@ -164,7 +167,7 @@ impl Tenant {
                 format!("a tenant that is {} cannot become {status}", self.0.status),
             ));
         }
-        Ok(Self(TenantParts { status, status_set_by: by, suspension: None, ..self.0.clone() }))
+        Ok(Self::from_parts(TenantParts { status, status_set_by: by, suspension: None, ..self.0.clone() }))
     }
 
     /// The tenant on another plan, which an operator grants.
@@ -174,43 +177,43 @@ impl Tenant {
     #[must_use]
     pub fn with_plan(&self, plan: impl Into<String>) -> Self {
         let plan = plan.into();
-        Self(TenantParts { granted_plan: Some(plan.clone()), plan, ..self.0.clone() })
+        Self::from_parts(TenantParts { granted_plan: Some(plan.clone()), plan, ..self.0.clone() })
     }
 
     /// The tenant without a [granted](Self::with_plan) plan. Its plan stays until the next change of a subscription.
     #[must_use]
     pub fn without_granted_plan(&self) -> Self {
-        Self(TenantParts { granted_plan: None, ..self.0.clone() })
+        Self::from_parts(TenantParts { granted_plan: None, ..self.0.clone() })
     }
 
     /// The tenant on another plan, by billing.
     #[cfg(feature = "stripe")]
     pub(crate) fn with_billed_plan(&self, plan: impl Into<String>) -> Self {
-        Self(TenantParts { plan: plan.into(), ..self.0.clone() })
+        Self::from_parts(TenantParts { plan: plan.into(), ..self.0.clone() })
     }
 
     /// The tenant with another slug.
     #[must_use]
     pub fn with_slug(&self, slug: Slug) -> Self {
-        Self(TenantParts { slug, ..self.0.clone() })
+        Self::from_parts(TenantParts { slug, ..self.0.clone() })
     }
 
     /// The tenant with another placement. It moves no rows.
     #[must_use]
     pub fn with_placement(&self, placement: Placement) -> Self {
-        Self(TenantParts { placement, ..self.0.clone() })
+        Self::from_parts(TenantParts { placement, ..self.0.clone() })
     }
 
     /// The tenant in another region, or in none. It moves no rows.
     #[must_use]
     pub fn with_region(&self, region: Option<Region>) -> Self {
-        Self(TenantParts { region, ..self.0.clone() })
+        Self::from_parts(TenantParts { region, ..self.0.clone() })
     }
 
     /// The tenant with another display name.
     #[must_use]
     pub fn with_name(&self, name: impl Into<String>) -> Self {
-        Self(TenantParts { name: name.into(), ..self.0.clone() })
+        Self::from_parts(TenantParts { name: name.into(), ..self.0.clone() })
     }
 
     /// Creates a tenant from its stored fields, for a store of your own.
@@ -220,7 +223,26 @@ impl Tenant {
     pub fn from_stored(stored: TenantParts) -> Self {
         // An older version of this crate changes a status and leaves the suspension.
         let suspension = stored.suspension.filter(|_| stored.status == TenantStatus::Suspended);
-        Self(TenantParts { suspension, ..stored })
+        Self::from_parts(TenantParts { suspension, ..stored })
+    }
+
+    fn from_parts(parts: TenantParts) -> Self {
+        Self(parts, Outdated::default())
+    }
+
+    /// Makes caches read the tenant again: a place refused it, so it may have been moved since it was read.
+    #[cfg_attr(
+        not(any(feature = "sqlite", feature = "postgres")),
+        expect(dead_code, reason = "only places refuse")
+    )]
+    pub(crate) fn set_outdated(&self) {
+        self.1.set();
+    }
+
+    /// Whether a place refused the tenant since it was read.
+    #[cfg_attr(not(feature = "cache"), expect(dead_code, reason = "only a cache keeps a tenant"))]
+    pub(crate) fn is_outdated(&self) -> bool {
+        self.1.get()
     }
 }
 
@@ -326,6 +348,6 @@ impl Tenant {
     /// The tenant with the next version, as an update writes it. For stores of your own.
     #[must_use]
     pub fn next_version(&self) -> Self {
-        Self(TenantParts { version: self.0.version + 1, ..self.0.clone() })
+        Self::from_parts(TenantParts { version: self.0.version + 1, ..self.0.clone() })
     }
 }

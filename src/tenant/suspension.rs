@@ -119,7 +119,10 @@ impl Tenant {
             }
         };
         let suspended = self.with_status_by(TenantStatus::Suspended, StatusSource::Operator)?;
-        Ok(Self(TenantParts { suspension: Some(Suspension { before, since, ..suspension }), ..suspended.0 }))
+        Ok(Self::from_parts(TenantParts {
+            suspension: Some(Suspension { before, since, ..suspension }),
+            ..suspended.0
+        }))
     }
 
     /// The tenant as it was before [`suspend`](Self::suspend): if billing had suspended it, it is suspended by billing again.
@@ -140,6 +143,6 @@ impl Tenant {
                 ),
             ));
         };
-        Ok(Self(TenantParts { status, status_set_by, suspension: None, ..self.0.clone() }))
+        Ok(Self::from_parts(TenantParts { status, status_set_by, suspension: None, ..self.0.clone() }))
     }
 }

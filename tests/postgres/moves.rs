@@ -16,7 +16,7 @@ use tenancy::operations::{MoveProgress, MoveStep};
 use tenancy::placement::{ConnectionLimits, DatabaseConfig, PostgresPlaces, Provisioner};
 use tenancy::quota::Gauge;
 use tenancy::scope::Schema;
-use tenancy::store::SqlStore;
+use tenancy::store::{CacheOptions, CachedStore, SqlStore};
 use tenancy::tenant::{NewTenant, Placement, PlacementName, Slug, Tenant, TenantStore};
 use tenancy::{Error, ErrorKind, TenantContext, TenantDb, TenantScoped};
 
@@ -394,6 +394,81 @@ async fn d16_an_old_placement_is_refused_by_name_in_reads_and_writes() {
         assert_eq!(*new.tenant().placement(), target);
         assert_eq!(Project::count(&db.scope(&new)).await.unwrap(), 1);
         assert_eq!(Gauge::new("projects").usage(&db.scope(&new)).await.unwrap().used, 1);
+    }
+}
+
+/// A process that nobody tells about the move is refused once. Then its cache reads the tenant again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d16_a_cache_that_no_listener_tells_serves_the_tenant_after_one_refusal() {
+    const WAYS: [&str; 7] = ["count", "find", "insert", "query", "update", "query in tx", "update in tx"];
+    let world = World::new().await;
+    let (acme, globex) = (tenant(&world, "acme").await, tenant(&world, "globex").await);
+    let db = data_plane(&world).await;
+    let attempt = async |way: &str, ctx: &TenantContext| -> tenancy::Result<()> {
+        let (read, write) = ("SELECT id FROM projects", "UPDATE projects SET name = name");
+        let scope = db.scope(ctx);
+        match way {
+            "count" => Project::count(&scope).await.map(|_| ()),
+            "find" => Project::find(&scope, 1).await.map(|_| ()),
+            "insert" => insert(&db, ctx, 2).await,
+            "query" => sqlx::query(read).fetch_all(&scope).await.map(|_| ()).map_err(Error::from_sqlx),
+            "update" => sqlx::query(write).execute(&scope).await.map(|_| ()).map_err(Error::from_sqlx),
+            "query in tx" => {
+                let mut tx = db.begin(ctx).await?;
+                sqlx::query(read).fetch_all(&mut tx).await.map(|_| ()).map_err(Error::from_sqlx)
+            }
+            _ => {
+                let mut tx = db.begin(ctx).await?;
+                let updated = sqlx::query(write).execute(&mut tx).await;
+                updated.map(|_| ()).map_err(Error::from_sqlx)
+            }
+        }
+    };
+    insert(&db, &world.directory.context(acme.id(), Actor::user("bob")).await.unwrap(), 1).await.unwrap();
+    for target in [Placement::schema_of(acme.id()), Placement::Shared] {
+        // The process of each way has a cache of its own.
+        let process = |way| {
+            let store = Arc::new(CachedStore::new(SqlStore::new(world.owner.clone()), CacheOptions::new()));
+            (way, TenantDirectory::new(store.clone(), world.directory.catalog().clone()), store)
+        };
+        let processes: Vec<_> = WAYS.into_iter().map(process).collect();
+        let bob = Actor::user("bob");
+        for (_, directory, _) in &processes {
+            for tenant in [&acme, &globex] {
+                directory.context_by_slug(tenant.slug(), bob.clone()).await.unwrap();
+            }
+        }
+        let (send, mut steps) = tokio::sync::mpsc::unbounded_channel();
+        let movement = world.provisioner.move_to(acme.id(), target.clone(), &Actor::user("ada"));
+        let movement = movement.grace(Duration::from_secs(5));
+        let run = movement.run(move |progress| send.send(progress.step).unwrap());
+        let checks = async {
+            while let Some(step) = steps.recv().await {
+                if step != MoveStep::CleanUp {
+                    continue;
+                }
+                for (way, directory, store) in &processes {
+                    let ctx = directory.context(acme.id(), bob.clone()).await.unwrap();
+                    if *ctx.tenant().placement() == target {
+                        continue; // the step is reported again
+                    }
+                    let error = attempt(way, &ctx).await.expect_err(way);
+                    assert_eq!(error.kind(), ErrorKind::TenantMoving, "{way}: {error:?}");
+                    assert!(store.peek_id(acme.id()).is_none() && store.peek_slug(acme.slug()).is_none());
+                    assert!(store.peek_id(globex.id()).is_some(), "the other tenant stays in the cache");
+                    let ctx = directory.context(acme.id(), bob.clone()).await.unwrap();
+                    assert_eq!(*ctx.tenant().placement(), target, "{way}");
+                    assert!(store.peek_slug(acme.slug()).is_some());
+                    assert_eq!(Project::find(&db.scope(&ctx), 1).await.unwrap().unwrap().id, 1);
+                }
+            }
+        };
+        let (report, ()) = tokio::join!(run, checks);
+        assert_eq!(report.unwrap().tables["projects"], 1);
+        for (way, directory, _) in &processes {
+            let ctx = directory.context(acme.id(), bob.clone()).await.unwrap();
+            assert_eq!(*ctx.tenant().placement(), target, "{way} was tried");
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use tenancy::operations::{MoveStep, UnfinishedMove};
 use tenancy::placement::SqliteFiles;
 use tenancy::quota::Gauge;
 use tenancy::scope::select::PageRequest;
+use tenancy::store::{CacheOptions, CachedStore};
 use tenancy::tenant::{NewTenant, Placement, PlacementName, Slug, Tenant, TenantId, TenantStore};
 use tenancy::{ErrorKind, TenantContext, TenantDb, TenantScoped};
 
@@ -130,6 +131,49 @@ async fn a_tenant_moves_to_its_file_and_back_while_rows_are_written() {
         let _ = Project::select().delete(&mut tx).await.unwrap();
         tx.commit_unaudited("the next round").await.unwrap();
     }
+}
+
+/// On SQLite no process tells another one of a move. A cache reads the tenant again after one refusal.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cache_of_another_process_serves_the_tenant_after_one_refusal() {
+    let mut app = App::<Sqlite>::new().await;
+    let provisioner = app.provisioner(&[Sqlite::PROJECTS]);
+    let acme = app.create(&provisioner, "acme", |new: NewTenant| new).await.unwrap();
+    insert(&app.db, &app.context(&acme).await.unwrap(), 101).await.unwrap();
+    let wanted = rows(&app, &acme).await;
+    let (ada, bob) = (Actor::user("ada"), Actor::user("bob"));
+    for target in [Placement::database_of(acme.id()), Placement::Shared] {
+        let process = || {
+            let store = CachedStore::new(app.store.clone(), CacheOptions::new());
+            TenantDirectory::new(Arc::new(store), app.directory.catalog().clone())
+        };
+        let (reads, writes) = (process(), process());
+        for directory in [&reads, &writes] {
+            directory.context(acme.id(), bob.clone()).await.unwrap();
+        }
+        let movement = provisioner.move_to(acme.id(), target.clone(), &ada).grace(Duration::from_secs(2));
+        let (send, mut steps) = tokio::sync::mpsc::unbounded_channel();
+        let run = movement.run(move |progress| send.send(progress.step).unwrap());
+        let checks = async {
+            while steps.recv().await.expect("the rows of the source are removed") != MoveStep::CleanUp {}
+            for directory in [&reads, &writes] {
+                let old = directory.context(acme.id(), bob.clone()).await.unwrap();
+                assert_ne!(*old.tenant().placement(), target);
+                let refused = if std::ptr::eq(directory, &raw const reads) {
+                    Project::count(&app.db.scope(&old)).await.map(|_| ())
+                } else {
+                    insert(&app.db, &old, -1).await
+                };
+                assert_eq!(refused.unwrap_err().kind(), ErrorKind::TenantMoving);
+                let ctx = directory.context(acme.id(), bob.clone()).await.unwrap();
+                assert_eq!(*ctx.tenant().placement(), target);
+                assert_eq!(Project::count(&app.db.scope(&ctx)).await.unwrap(), wanted.len() as u64);
+            }
+        };
+        let (report, ()) = tokio::join!(run, checks);
+        report.unwrap();
+    }
+    assert_eq!(rows(&app, &acme).await, wanted);
 }
 
 /// A file that was removed stays open for whoever opened it before: the pool of a place that is gone is not used again.

@@ -6,7 +6,9 @@ use futures_util::future::BoxFuture;
 use sqlx::{Execute, Executor, SqlStr};
 
 use crate::database::{ItemStream, StreamItem, first_row, to_sqlx_error};
-use crate::scope::session::{Backend, BoundQuery, Run, Scope, SqlxQuery, State, StatementLease, Tx};
+use crate::scope::session::{
+    Backend, BoundQuery, Run, Scope, SqlxQuery, State, StatementLease, Tx, notice_move,
+};
 
 /// Runs any query of sqlx for one tenant. The SQL is rewritten so that it reaches only this tenant's rows, and
 /// rejected if that cannot be proven.
@@ -43,10 +45,10 @@ impl<'c, DB: Backend> Executor<'c> for &'c Scope<'_, DB> {
                         }
                     }
                 };
-                lease.conn().settle(ended).await?;
+                notice_move(ctx, lease.conn().settle(ended).await)?;
             } else {
                 let items = DB::stream(lease.conn(), sql, binds, persistent).try_collect().await;
-                let items: Vec<StreamItem<DB>> = lease.conn().settle(items).await?;
+                let items: Vec<StreamItem<DB>> = notice_move(ctx, lease.conn().settle(items).await)?;
                 lease.finish().await.map_err(to_sqlx_error)?;
                 for item in items {
                     yield item;

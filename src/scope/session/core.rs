@@ -10,8 +10,8 @@ use super::rewrite_cache::RewriteCache;
 use crate::audit::{AuditPolicy, AuditSink};
 use crate::context::TenantContext;
 use crate::database::{
-    Begin, BoundTenant, Bulkhead, BulkheadPermit, Conn, ConnectionMode, Databases, Lease, OpenTransaction,
-    OwnTables, TxMode, change_error, statement_error, to_sqlx_error,
+    Begin, BoundTenant, Bulkhead, BulkheadPermit, Conn, ConnectionMode, Databases, IsMoved, Lease,
+    OpenTransaction, OwnTables, TxMode, change_error, statement_error, to_sqlx_error,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::TenantId;
@@ -59,7 +59,7 @@ impl<DB: Backend> Core<DB> {
     pub(super) async fn open(&self, ctx: &TenantContext, mode: TxMode) -> sqlx::Result<OpenTransaction<DB>> {
         let place = self.limited_place(ctx).await?;
         let share = self.enter(&place, ctx).await?;
-        self.open_at(&place, share, Some(ctx.tenant_id()), mode).await
+        notice_move(ctx, self.open_at(&place, share, Some(ctx.tenant_id()), mode).await)
     }
 
     /// Opens a transaction of the tenant for the operator: no limit of a plan applies.
@@ -69,7 +69,7 @@ impl<DB: Backend> Core<DB> {
         mode: TxMode,
     ) -> sqlx::Result<OpenTransaction<DB>> {
         let place = self.place(ctx.tenant()).await.map_err(to_sqlx_error)?;
-        self.open_at(&place, None, Some(ctx.tenant_id()), mode).await
+        notice_move(ctx, self.open_at(&place, None, Some(ctx.tenant_id()), mode).await)
     }
 
     /// Opens a transaction that has no tenant yet, and switches between tenants. It is the operator's: no limit of a
@@ -164,13 +164,25 @@ impl<DB: Backend> Core<DB> {
             DB::limit(&mut conn, &place.route.limits).await?;
             let mut lease = Lease::Autocommit(conn, place.route.clone());
             self.verify(&place, lease.conn()).await?;
-            self.check_fence(lease.conn(), ctx.tenant_id(), &place).await?;
+            notice_move(ctx, self.check_fence(lease.conn(), ctx.tenant_id(), &place).await)?;
             return Ok(StatementLease { lease, writes });
         }
         let mode = if writes { TxMode::Write } else { TxMode::Read };
-        let lease = Lease::Transaction(self.open_at(&place, share, Some(ctx.tenant_id()), mode).await?);
-        Ok(StatementLease { lease, writes })
+        let open = notice_move(ctx, self.open_at(&place, share, Some(ctx.tenant_id()), mode).await)?;
+        Ok(StatementLease { lease: Lease::Transaction(open), writes })
     }
+}
+
+/// The result of a statement of the tenant. If the place refused it because of a move, caches read the tenant again.
+pub(in crate::scope) fn notice_move<T, E: IsMoved>(
+    ctx: &TenantContext,
+    result: Result<T, E>,
+) -> Result<T, E> {
+    result.inspect_err(|error| {
+        if error.is_moved() {
+            ctx.tenant().set_outdated();
+        }
+    })
 }
 
 /// The connection of a single statement.

@@ -37,7 +37,7 @@ pub use self::tx::Tx;
 
 pub(super) use self::core::Core;
 #[cfg(feature = "dynamic")]
-pub(super) use self::core::StatementLease;
+pub(super) use self::core::{StatementLease, notice_move};
 pub(crate) use self::executor::Run;
 #[cfg(feature = "dynamic")]
 pub(super) use self::progress::State;

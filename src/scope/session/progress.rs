@@ -2,7 +2,9 @@
 
 use std::panic::Location;
 
+use super::core::notice_move;
 use crate::context::TenantContext;
+use crate::database::IsMoved;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The state of a transaction.
@@ -57,9 +59,9 @@ impl<'a> Progress<'a> {
     }
 
     /// Sets the state by the result of a statement.
-    pub(in crate::scope) fn record_result<T, E>(&mut self, result: Result<T, E>) -> Result<T, E> {
+    pub(in crate::scope) fn record_result<T, E: IsMoved>(&mut self, result: Result<T, E>) -> Result<T, E> {
         self.state = if result.is_ok() { State::Usable } else { State::Failed };
-        result
+        notice_move(self.ctx, result)
     }
 
     /// What was done since a savepoint is undone, unless a message is in flight.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::backend::Backend;
-use super::core::Core;
+use super::core::{Core, notice_move};
 use super::executor::{Run, TenantExecutor};
 use super::statement::Fetch;
 use crate::context::TenantContext;
@@ -56,7 +56,8 @@ impl<DB: Backend> Run<DB> for &Scope<'_, DB> {
         self.core.check_statement(self.ctx, writes)?;
         let lease = self.core.lease(self.ctx, writes, fetch.allows_autocommit()).await;
         let mut lease = lease.map_err(|e| database_error(&e))?;
-        let output = fetch.run(lease.conn()).await.map_err(|e| lease.error(&e, command))?;
+        let result = notice_move(self.ctx, fetch.run(lease.conn()).await);
+        let output = result.map_err(|e| lease.error(&e, command))?;
         lease.finish().await?;
         Ok(output)
     }

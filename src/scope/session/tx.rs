@@ -4,7 +4,7 @@ use std::fmt;
 use std::panic::Location;
 
 use super::backend::Backend;
-use super::core::Core;
+use super::core::{Core, notice_move};
 use super::executor::{Run, TenantExecutor};
 use super::places::Place;
 use super::progress::{Progress, State};
@@ -96,7 +96,8 @@ impl<'a, DB: Backend> Tx<'a, DB> {
         let switched = conn.switch(ctx.tenant_id(), place.route.clone(), place.unverified.is_some()).await;
         switched.map_err(|e| database_error(&e))?;
         core.verify(place, conn.conn()).await.map_err(|e| database_error(&e))?;
-        core.check_fence(conn.conn(), ctx.tenant_id(), place).await.map_err(|e| database_error(&e))?;
+        let fence = core.check_fence(conn.conn(), ctx.tenant_id(), place).await;
+        notice_move(ctx, fence).map_err(|e| database_error(&e))?;
         let progress = Progress::new(ctx, Location::caller());
         Ok(Self { core, mode: TxMode::Snapshot, conn, progress, recorded: Vec::new() })
     }

@@ -63,6 +63,7 @@ impl L1Cache {
         if let Some(entry) = &*slot.read().unwrap_or_else(PoisonError::into_inner)
             && entry.generation == generation
             && now < entry.expires
+            && !entry.tenant.is_outdated()
             && matches(&entry.tenant)
         {
             return Some(entry.tenant.clone());

@@ -41,6 +41,7 @@ use crate::tenant::{NewTenant, Slug, Tenant, TenantId, TenantStore};
 /// - An older version never replaces a newer one, even if its query returns later.
 /// - An id, slug, domain or API key that does not exist is cached too: for a short time, and in bounded memory.
 /// - An error is never cached.
+/// - A tenant that a place refuses, because it is being moved or was moved, is read again.
 ///
 /// # Security
 /// A change by another process is seen after the [`ttl`](CacheOptions::ttl) at the latest. Until then a suspended
@@ -156,7 +157,7 @@ impl<S> CachedStore<S> {
     }
 
     fn is_current(&self, tenant: &Stamped<Arc<Tenant>>) -> bool {
-        self.epochs.is_current(tenant.value.id(), tenant.stamp)
+        !tenant.value.is_outdated() && self.epochs.is_current(tenant.value.id(), tenant.stamp)
     }
 
     fn is_absent(&self, key: &TenantKey) -> bool {
