@@ -7,6 +7,7 @@ use super::fence;
 use super::move_step::MoveStep;
 use super::movement::{Locks, Move};
 use super::observed::{self, Operation};
+use super::reach::check_children;
 use super::statement::count;
 use super::sync::{EVENTS, Side, delete_copied, sync};
 use super::table::DataTable;
@@ -14,6 +15,7 @@ use super::tenant_data::TenantData;
 use crate::context::unknown_tenant;
 use crate::database::database_error;
 use crate::error::{Error, ErrorKind, Result};
+use crate::placement::Provisioner;
 use crate::store::{MoveRecord, went_on};
 use crate::tenant::{Placement, TenantStore};
 
@@ -25,9 +27,9 @@ impl<DB: TenantData> Move<DB> {
     pub(super) async fn clean_up(&self, record: &MoveRecord, locks: &mut Locks<DB>) -> Result<()> {
         let store = &self.provisioner.store;
         // A process ended between the switch and this.
-        let mut target = self.connect(&self.target).await?;
+        let mut target = self.connect(&self.target, record).await?;
         self.fence(&mut target, &self.target, record, false).await?;
-        let mut source = match self.connect(&record.source).await {
+        let mut source = match self.connect(&record.source, record).await {
             Err(error) if error.kind() == ErrorKind::PlacementMissing => return Ok(()),
             source => source?,
         };
@@ -49,6 +51,7 @@ impl<DB: TenantData> Move<DB> {
             sqlx_core::rt::sleep(Duration::from_millis(200).min(self.grace)).await;
         }
         drop(source);
+        self.check_empty(&record.source).await?;
         // The tenant and the place are locked: what is true now is true until it is dropped.
         locks.tenant.check().await?;
         let record_now = self.record().await?.filter(|now| now.started_us == record.started_us);
@@ -59,10 +62,37 @@ impl<DB: TenantData> Move<DB> {
         self.provisioner.drop_place(&record.source, &self.tenant).await
     }
 
+    /// Fails if a place that is to be dropped has rows: in a table without the tenant column, or one that is newer than the
+    /// fence, which does not refuse them.
+    async fn check_empty(&self, place: &Placement) -> Result<()> {
+        let Provisioner { places, schema, .. } = &self.provisioner;
+        let mut conn = DB::connect_to(places, place).await?;
+        DB::set_tenant(&mut conn, Some(&self.tenant)).await?;
+        DB::pass_fences(&mut conn).await?;
+        let mut found = DB::others(&mut conn, place, schema).await?;
+        for table in DB::data_tables(&mut conn, place, schema).await?.iter().filter(|table| !table.own) {
+            let rows = DB::read_number(&mut conn, count::<DB>(table, &self.tenant)).await;
+            if rows.map_err(|e| database_error(&e))? > 0 {
+                found.push(format!("`{}`", table.name));
+            }
+        }
+        match found.first() {
+            None => Ok(()),
+            Some(what) => Err(Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "{what} has rows that were written in the {place} after the tenant was moved, and would be dropped with it; \
+                     move or delete them, and repeat the move"
+                ),
+            )),
+        }
+    }
+
     /// Deletes the rows of the tenant in tables of a place, except for events.
     async fn delete_rows(&self, side: &mut Side<DB>, moved: &[String]) -> Result<()> {
         let is_moved = |table: &&DataTable| table.name != EVENTS && moved.contains(&table.name);
         let tables: Vec<DataTable> = side.tables.iter().filter(is_moved).cloned().collect();
+        check_children::<DB>(&mut side.writer, &tables, &self.tenant).await?;
         for table in tables.iter().rev() {
             unlink_rows::<DB>(&mut side.writer, table, &tables, &self.tenant).await?;
         }
@@ -104,7 +134,9 @@ impl<DB: TenantData> Move<DB> {
             ));
         }
         let (mut locks, record) = self.lock(tenant_lock, &record, false).await?;
-        match self.connect(&self.target).await {
+        // A switch whose commit is in flight is waited for, and changes the step.
+        self.provisioner.store.record_move_step(&record, &record.step, &record.step).await?;
+        match self.connect(&self.target, &record).await {
             Ok(mut target) => {
                 let moved = fence::moved(&target.tables, &record.source, &self.target);
                 self.delete_rows(&mut target, &moved).await?;
@@ -112,7 +144,7 @@ impl<DB: TenantData> Move<DB> {
             Err(error) if error.kind() == ErrorKind::PlacementMissing => {}
             Err(error) => return Err(error),
         }
-        let mut source = self.connect(&record.source).await?;
+        let mut source = self.connect(&record.source, &record).await?;
         self.fence(&mut source, &record.source, &record, false).await?;
         locks.tenant.check().await?;
         self.provisioner.drop_place(&self.target, &self.tenant).await?;

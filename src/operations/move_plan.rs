@@ -2,15 +2,17 @@
 
 use std::fmt;
 
+use tenancy_sql::Schema;
+
 use super::fence::{moved, moves_own};
 use super::reach::{outside, referring};
 use super::statement::{count, size};
-use super::table::check_reach;
+use super::table::{DataTable, check_reach};
 use super::tenant_data::TenantData;
 use crate::database::database_error;
 use crate::error::{Error, ErrorKind, Result};
 use crate::placement::Provisioner;
-use crate::tenant::{Placement, Tenant, TenantStatus};
+use crate::tenant::{Placement, Tenant, TenantId, TenantStatus};
 
 /// What a move would copy, and what forbids it. Its `Display` is a table for people.
 #[derive(Debug, Clone)]
@@ -56,6 +58,27 @@ impl fmt::Display for MovePlan {
     }
 }
 
+/// What a move would leave behind and lose, or change beside the tenant's rows. The tenant is set.
+pub(super) async fn left_behind<DB: TenantData>(
+    conn: &mut DB::Connection,
+    schema: &Schema,
+    (source, target): (&Placement, &Placement),
+    tables: &[DataTable],
+    tenant: &TenantId,
+) -> Result<Vec<String>> {
+    let mut found = referring::<DB>(conn, tables, tenant).await?;
+    if moves_own(source, target) {
+        found.extend(DB::uncopied(conn, tables).await?);
+    }
+    if *source != Placement::Shared {
+        let others = DB::others(conn, source, schema).await?.into_iter();
+        found.extend(others.map(|other| {
+            format!("{other} has no tenant column, so it is not moved, and would be dropped with the place")
+        }));
+    }
+    Ok(found)
+}
+
 pub(super) async fn plan_of<DB: TenantData>(
     provisioner: &Provisioner<DB>,
     target: &Placement,
@@ -93,19 +116,14 @@ pub(super) async fn plan_of<DB: TenantData>(
     if let Err(error) = check_reach(&tables) {
         refused.push(error.to_string());
     }
-    refused.extend(referring::<DB>(&mut conn, &tables, tenant.id()).await?);
+    let (schema, places) = (&provisioner.schema, (&source, &target));
+    refused.extend(left_behind::<DB>(&mut conn, schema, places, &tables, tenant.id()).await?);
     refused.extend(outside(provisioner, &mut conn, tenant).await?);
-    if moves_own(&source, &target) {
-        refused.extend(DB::uncopied(&mut conn, &tables).await?);
-    }
-    for other in DB::others(&mut conn, &source, &provisioner.schema).await? {
-        if source == Placement::Shared {
-            notes.push(format!("{other} stays in the shared tables: it has no tenant column"));
-        } else {
-            refused.push(format!(
-                "{other} has no tenant column, so it is not moved, and would be dropped with the place"
-            ));
-        }
+    if source == Placement::Shared {
+        let others = DB::others(&mut conn, &source, schema).await?;
+        notes.extend(
+            others.iter().map(|one| format!("{one} stays in the shared tables: it has no tenant column")),
+        );
     }
     for table in &tables {
         let number = async |conn: &mut DB::Connection, sql: String| {

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use futures_util::future::try_join;
 
 use super::fence;
-use super::move_plan::triggered;
+use super::move_plan::{left_behind, triggered};
 use super::move_step::{MoveProgress, MoveReport, MoveStep};
 use super::movement::{Locks, Move};
 use super::sync::{EVENTS, Side, differing, digest, sync};
+use super::table::DataTable;
 use super::tenant_data::TenantData;
 use super::{metrics, observed};
 use crate::database::database_error;
@@ -106,7 +107,7 @@ impl<DB: TenantData> Move<DB> {
     /// Fences and protects the target, which is created and migrated, and connects to both places.
     async fn prepare(&self, record: &MoveRecord, locks: &mut Locks<DB>) -> Result<Both<DB>> {
         let (mut source, mut target) =
-            (self.connect(&record.source).await?, self.connect(&record.target).await?);
+            (self.connect(&record.source, record).await?, self.connect(&record.target, record).await?);
         let tables = fence::moved(&source.tables, &record.source, &record.target);
         for name in &tables {
             target.table(name)?;
@@ -139,11 +140,14 @@ impl<DB: TenantData> Move<DB> {
         Ok(Both { source, target, tables })
     }
 
-    pub(super) async fn connect(&self, placement: &Placement) -> Result<Side<DB>> {
+    /// Connects to one of the places of a move.
+    pub(super) async fn connect(&self, placement: &Placement, record: &MoveRecord) -> Result<Side<DB>> {
         let places = &self.provisioner.places;
         let mut reader = DB::connect_to(places, placement).await?;
         let mut writer = DB::connect_to(places, placement).await?;
+        DB::hold_writer(&mut writer, format!("{} {placement}", self.tenant)).await?;
         let tables = DB::data_tables(&mut reader, placement, &self.provisioner.schema).await?;
+        check_apart(&tables, placement, [&record.source, &record.target])?;
         for conn in [&mut reader, &mut writer] {
             DB::set_tenant(conn, Some(&self.tenant)).await?;
             DB::pass_fences(conn).await?;
@@ -191,6 +195,10 @@ impl<DB: TenantData> Move<DB> {
         self.fence(&mut both.source, &record.source, record, true).await?;
         DB::wait_for_older(&mut both.source.writer, self.wait).await?;
         self.copy(both, MoveStep::Fence, progress).await?;
+        // A migration of the target that is in work since before does not see the rows. Afterwards `verify` sees the migration.
+        if fence::moves_own(&record.source, &record.target) {
+            DB::wait_for_older(&mut both.target.writer, self.wait).await?;
+        }
         Ok(())
     }
 
@@ -230,6 +238,19 @@ impl<DB: TenantData> Move<DB> {
             }
         }
         check_migrations(&mut both.source, &mut both.target).await?;
+        // Rows that nothing refuses may have been written since the plan.
+        let Side { reader, tables, .. } = &mut both.source;
+        let moved: Vec<DataTable> =
+            tables.iter().filter(|table| both.tables.contains(&table.name)).cloned().collect();
+        let (schema, places) = (&self.provisioner.schema, (&record.source, &record.target));
+        if let Some(why) = left_behind::<DB>(reader, schema, places, &moved, &self.tenant).await?.first() {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                format!(
+                    "the tenant cannot be moved: {why}; remove this and repeat the move, or roll it back"
+                ),
+            ));
+        }
         let mut attempts = 0;
         let rows = loop {
             match self.compare(both).await? {
@@ -277,4 +298,24 @@ impl<DB: TenantData> Move<DB> {
         }
         Ok(Ok(rows))
     }
+}
+
+/// Fails if tables of the other place are taken for tables of this one: they would be emptied with it.
+fn check_apart(tables: &[DataTable], placement: &Placement, places: [&Placement; 2]) -> Result<()> {
+    for place in places.into_iter().filter(|place| *place != placement) {
+        let Placement::Schema { name } = place else { continue };
+        let schema = format!("\"{name}\".");
+        if let Some(table) = tables.iter().find(|table| !table.own && table.ident.starts_with(&schema)) {
+            return Err(Error::new(
+                ErrorKind::Misconfigured,
+                format!(
+                    "`{}` is in the {place}, and would be taken for a table of the {placement}, because the schema has a name of \
+                     your own and the list of tenants is not in this database; rename the schema to one of \
+                     `PlacementName::of`, and change the tenant's placement",
+                    table.ident
+                ),
+            ));
+        }
+    }
+    Ok(())
 }

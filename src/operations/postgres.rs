@@ -11,7 +11,7 @@ use sqlx::{AssertSqlSafe, Connection, Row};
 use tenancy_sql::Schema;
 
 use super::export::hex;
-use super::postgres_beside::{self, all};
+use super::postgres_beside::{self, all, named_places};
 use super::postgres_numbers::send;
 use super::table::{DataColumn, DataTable, Link, parents_first};
 use super::tenant_data::TenantData;
@@ -89,12 +89,19 @@ impl TenantData for Postgres {
         let relations = Relations::<Relation>::new(all(conn, &extent.limit(RELATIONS)).await?, &path);
         let indexes: Vec<Index> = all(conn, &extent.limit(INDEXES)).await?;
         let keys: Vec<ForeignKey> = all(conn, &extent.limit(FOREIGN_KEYS)).await?;
+        let places = match placement {
+            Placement::Shared => named_places(conn, &own_schema).await?,
+            _ => Vec::new(),
+        };
         let mut tables = Vec::new();
         let mut owned = Vec::new();
         let has_tenant = |one: &&Relation| matches!(relations.ownership(one, schema), Ownership::Tenant(_));
         let all_owned: Vec<i64> = relations.values().filter(has_tenant).map(|one| one.oid).collect();
         for relation in relations.values().filter(|one| one.is_table() && !one.partition) {
             let Ownership::Tenant(column) = relations.ownership(relation, schema) else { continue };
+            if places.contains(&relation.schema) {
+                continue;
+            }
             let own = own_grants(&relation.name).is_some() && own_schema.contains(&relation.schema);
             // Beside its own tables, the library's schema can have the shared tables of the application.
             if !own && matches!(placement, Placement::Schema { name } if *name.as_str() != *relation.schema) {
@@ -209,6 +216,19 @@ impl TenantData for Postgres {
 
     async fn wait_for_older(conn: &mut PgConnection, wait: Duration) -> Result<()> {
         postgres_fence::wait_for_older(conn, wait).await
+    }
+
+    async fn hold_writer(conn: &mut PgConnection, key: String) -> Result<()> {
+        const LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended('tenancy writer ' || $1, 0))";
+        for _ in 0..20 {
+            let locked = sqlx::query_scalar(LOCK).bind(&key).persistent(false).fetch_one(&mut *conn).await;
+            if locked.map_err(|e| database_error(&e))? {
+                return Ok(());
+            }
+            sqlx_core::rt::sleep(Duration::from_millis(100)).await;
+        }
+        let text = "a statement of an operation that was stopped is still in work on the rows of this tenant; try again later";
+        Err(Error::new(ErrorKind::Retryable, text))
     }
 
     async fn pass_fences(conn: &mut PgConnection) -> Result<()> {

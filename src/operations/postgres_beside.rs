@@ -11,6 +11,7 @@ use super::tenant_data::TenantData;
 use crate::database::database_error;
 use crate::error::Result;
 use crate::isolation::catalog::{Extent, Ownership, RELATIONS, Relation, Relations, rows, search_path};
+use crate::isolation::quoted;
 use crate::tenant::Placement;
 
 /// Matches a condition of a trigger that is false while rows are copied, as PostgreSQL prints it.
@@ -144,4 +145,27 @@ pub(super) async fn triggers(
 /// The rows of a query of the catalogue.
 pub(super) async fn all<T: DeserializeOwned>(conn: &mut PgConnection, sql: &str) -> Result<Vec<T>> {
     rows(conn, &[], sql).await.map_err(|e| database_error(&e))
+}
+
+/// The schemas of tenants whose names the library did not choose. The catalogue alone does not tell them from shared ones.
+pub(super) async fn named_places(conn: &mut PgConnection, own_schema: &[String]) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for (table, columns) in [("tenancy_tenants", "placement"), ("tenancy_moves", "source, target")] {
+        let Some(ident) = own_schema.first().map(|schema| format!("{}.{table}", quoted(schema))) else {
+            continue;
+        };
+        let readable = "SELECT coalesce(has_table_privilege(to_regclass($1), 'SELECT'), false)";
+        let readable = sqlx::query_scalar(readable).bind(&ident).fetch_one(&mut *conn).await;
+        // The control plane can be in another database.
+        if !readable.map_err(|e| database_error(&e))? {
+            continue;
+        }
+        let sql = format!(
+            "SELECT DISTINCT place.value::json ->> 'name' FROM {ident} AS t CROSS JOIN unnest(ARRAY[{columns}]) AS place (value) \
+             WHERE place.value::json ->> 'kind' = 'schema'"
+        );
+        let names = sqlx::query_scalar::<_, String>(AssertSqlSafe(sql)).fetch_all(&mut *conn).await;
+        found.extend(names.map_err(|e| database_error(&e))?);
+    }
+    Ok(found)
 }

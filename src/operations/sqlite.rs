@@ -188,6 +188,10 @@ impl TenantData for Sqlite {
         Ok(())
     }
 
+    async fn hold_writer(_: &mut SqliteConnection, _: String) -> Result<()> {
+        Ok(())
+    }
+
     async fn pass_fences(_: &mut SqliteConnection) -> Result<()> {
         Ok(())
     }
@@ -208,6 +212,10 @@ impl TenantData for Sqlite {
     async fn drop_place(places: &SqlitePlaces, placement: &Placement) -> Result<()> {
         let Placement::Database { name } = placement else { return Ok(()) };
         let path = places.files().path(name);
+        // Without its log, a file is as it was before the last transactions, which may have fenced the tenant.
+        if let Ok(mut conn) = places.connect_to(placement).await {
+            let _ = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut conn).await;
+        }
         // The file itself last: it is what shows that the others may exist.
         for suffix in ["-wal", "-shm", "-journal", ""] {
             let mut file = path.clone().into_os_string();

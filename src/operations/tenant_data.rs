@@ -171,6 +171,10 @@ pub trait TenantData: Provision {
     fn wait_for_older(conn: &mut Self::Connection, wait: Duration)
     -> impl Future<Output = Result<()>> + Send;
 
+    /// Lets one session at a time write the rows of a tenant in a place.
+    #[doc(hidden)]
+    fn hold_writer(conn: &mut Self::Connection, key: String) -> impl Future<Output = Result<()>> + Send;
+
     /// Lets the session read and write where the tenant is refused.
     #[doc(hidden)]
     fn pass_fences(conn: &mut Self::Connection) -> impl Future<Output = Result<()>> + Send;

@@ -23,6 +23,7 @@ mod enforcement;
 mod grants;
 mod leak_fixture;
 mod move_conditions;
+mod move_losses;
 mod move_rows;
 mod moves;
 mod place_chaos;

@@ -27,7 +27,7 @@ use crate::placements::{Project, TABLES, World, migrator};
 const WRITERS: u64 = 50;
 
 /// The process that moves a tenant. It is killed at the latest when the value is dropped.
-struct Mover(Child);
+pub(crate) struct Mover(Child);
 
 impl Drop for Mover {
     fn drop(&mut self) {
@@ -37,7 +37,7 @@ impl Drop for Mover {
 }
 
 impl Mover {
-    fn start(world: &World, tenant: &Tenant, target: &Placement, stop_at: &str) -> Self {
+    pub(crate) fn start(world: &World, tenant: &Tenant, target: &Placement, stop_at: &str) -> Self {
         let owner = world.owner.connect_options().to_url_lossy();
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["moves::the_process_that_moves", "--exact", "--nocapture"])
@@ -52,8 +52,18 @@ impl Mover {
         Self(child.unwrap())
     }
 
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_some()
+    }
+
+    /// Ends the process at once, as `kill -9` does.
+    pub(crate) fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
     /// Waits for a line that begins with this, and returns the rest of it.
-    fn wait_for(&mut self, wanted: &str) -> String {
+    pub(crate) fn wait_for(&mut self, wanted: &str) -> String {
         let out = BufReader::new(self.0.stdout.take().unwrap());
         let mut seen = String::new();
         for line in out.lines() {

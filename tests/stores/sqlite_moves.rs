@@ -1,8 +1,11 @@
 //! Moves between the shared tables and a file of the tenant's own, on SQLite, while rows are written.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -13,7 +16,7 @@ use tenancy::operations::{MoveStep, UnfinishedMove};
 use tenancy::placement::SqliteFiles;
 use tenancy::quota::Gauge;
 use tenancy::scope::select::PageRequest;
-use tenancy::store::{CacheOptions, CachedStore};
+use tenancy::store::{CacheOptions, CachedStore, MemoryStore};
 use tenancy::tenant::{NewTenant, Placement, PlacementName, Slug, Tenant, TenantId, TenantStore};
 use tenancy::{ErrorKind, TenantContext, TenantDb, TenantScoped};
 
@@ -299,4 +302,88 @@ async fn what_is_beside_the_rows_is_not_lost_in_a_move() {
     let movement = provisioner.move_to(globex.id(), Placement::database_of(globex.id()), &ada);
     movement.grace(Duration::ZERO).run(|_| {}).await.unwrap();
     assert_eq!(rows(&app, &globex).await.len(), 1);
+}
+
+/// A read whose task is not polled for a while, between the check of the fence and its statement, is right or refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_that_stands_still_while_its_tenant_moves_is_right_or_refused() {
+    let mut app = App::<Sqlite>::new().await;
+    let provisioner = app.provisioner(&[Sqlite::PROJECTS]);
+    let acme = app.create(&provisioner, "acme", |new: NewTenant| new).await.unwrap();
+    for polls in 1..8 {
+        for target in [Placement::database_of(acme.id()), Placement::Shared] {
+            let old = app.context(&acme).await.unwrap();
+            let scope = app.db.scope(&old);
+            let mut read = pin!(Project::count(&scope));
+            let mut result = None;
+            for _ in 0..polls {
+                let polled = poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx))).await;
+                if let Poll::Ready(done) = polled {
+                    result = Some(done);
+                    break;
+                }
+                // The thread of the connection works on.
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            let movement = provisioner.move_to(acme.id(), target.clone(), &Actor::user("ada"));
+            movement.grace(Duration::ZERO).run(|_| {}).await.unwrap();
+            let result = match result {
+                Some(result) => result,
+                None => read.await,
+            };
+            assert!(
+                !matches!(result, Ok(rows) if rows != 1),
+                "after {polls} polls, to the {target}: {result:?}"
+            );
+        }
+    }
+}
+
+/// A store in memory returns the tenant that it returned before. After a refusal that ended it is cached as any other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_of_a_store_in_memory_is_cached_again_after_a_refusal() {
+    let (app, memory) = (App::<Sqlite>::new().await, MemoryStore::new());
+    let acme = memory.insert(NewTenant::active("acme", "free").unwrap()).await.unwrap();
+    let cache = Arc::new(CachedStore::new(memory, CacheOptions::new()));
+    let directory = TenantDirectory::new(cache.clone(), app.directory.catalog().clone());
+    let context = async || directory.context(acme.id(), Actor::user("bob")).await.unwrap();
+    let ctx = context().await;
+    let fence = format!("INSERT INTO tenancy_fences VALUES ('{}', 'shared tables')", acme.id());
+    Sqlite::raw(&app.pool, &fence).await.unwrap();
+    let refused = Project::count(&app.db.scope(&ctx)).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::TenantMoving);
+    assert!(cache.peek_id(acme.id()).is_none());
+    Sqlite::raw(&app.pool, "DELETE FROM tenancy_fences").await.unwrap();
+    assert_eq!(Project::count(&app.db.scope(&context().await)).await.unwrap(), 0);
+    assert!(cache.peek_id(acme.id()).is_some());
+}
+
+/// A row without the tenant column is not removed with the file of a tenant that moves away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_without_the_tenant_column_stays() {
+    let mut app = App::<Sqlite>::new().await;
+    let settings = "CREATE TABLE settings (key TEXT PRIMARY KEY, value TEXT)";
+    let provisioner = app.provisioner(&[Sqlite::PROJECTS, settings]);
+    let migrated: Vec<_> = provisioner.migrations().run().collect().await;
+    assert!(migrated.iter().all(|place| place.as_ref().unwrap().result.is_ok()), "{migrated:?}");
+    let acme = app.create(&provisioner, "acme", NewTenant::own_database).await.unwrap();
+    for step in [MoveStep::Copy, MoveStep::CleanUp] {
+        let (place, handle) = (app.place(&acme), tokio::runtime::Handle::current());
+        let mut written = false;
+        let movement =
+            provisioner.move_to(acme.id(), Placement::Shared, &Actor::user("ada")).grace(Duration::ZERO);
+        let run = movement.run(|progress| {
+            if progress.step == step && !std::mem::replace(&mut written, true) {
+                let insert = Sqlite::raw(&place, "INSERT INTO settings VALUES ('theme', 'dark')");
+                tokio::task::block_in_place(|| handle.block_on(insert)).unwrap();
+            }
+        });
+        let error = run.await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{step}: {error:?}");
+        assert_eq!(Sqlite::number(&place, "SELECT count(*) FROM settings").await, 1);
+        Sqlite::raw(&place, "DELETE FROM settings").await.unwrap();
+        if step == MoveStep::Copy {
+            movement.roll_back().await.unwrap();
+        }
+    }
 }

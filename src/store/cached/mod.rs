@@ -179,6 +179,7 @@ impl<S> CachedStore<S> {
 impl<S: TenantStore> CachedStore<S> {
     /// Caches a tenant unless a newer version is cached, be it outdated. Returns the newer of both.
     async fn cache(&self, tenant: Arc<Tenant>, stamp: Stamp) -> Arc<Tenant> {
+        let tenant = fresh(tenant);
         let candidate = Stamped { value: tenant.clone(), stamp };
         let _change = self.l1.begin_change();
         let cached = self
@@ -248,7 +249,7 @@ impl<S: TenantStore> CachedStore<S> {
                     return Ok(Op::Nop);
                 }
                 let stamp = self.epochs.now();
-                let Some(tenant) = self.calls.run(failures, self.store.by_id(id)).await? else {
+                let Some(tenant) = self.calls.run(failures, self.store.by_id(id)).await?.map(fresh) else {
                     self.absent.insert(absent, stamp).await;
                     return Ok(Op::Remove);
                 };
@@ -295,6 +296,11 @@ impl<S: TenantStore> CachedStore<S> {
             .await?;
         Ok(loaded)
     }
+}
+
+/// The tenant as it was just read. A store in memory returns the value that it returned before, with its mark.
+fn fresh(tenant: Arc<Tenant>) -> Arc<Tenant> {
+    if tenant.is_outdated() { Arc::new(Tenant::clone(&tenant)) } else { tenant }
 }
 
 #[async_trait]
