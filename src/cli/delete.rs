@@ -62,9 +62,9 @@ pub(crate) async fn run<DB: Hooked>(
         options.holds.iter().fold(deletion, |deletion, (table, reason)| deletion.hold(table, reason))
     };
     let is_json = options.owner.json;
-    let found = tenants::find(store, &options.tenant, "SLUG_OR_ID").await;
+    let found = tenants::find_if_exists(store, &options.tenant, "SLUG_OR_ID").await?;
     if options.dry_run {
-        let tenant = found?;
+        let tenant = found.ok_or_else(|| tenants::unknown("SLUG_OR_ID"))?;
         let plan = deletion(tenant.id()).plan().await.map_err(|e| text(&e))?;
         show(&if is_json { json(&Planned::of(&tenant, &plan)) } else { planned(&plan) })?;
         return Ok(ExitCode::from(u8::from(plan.is_open)));
@@ -72,19 +72,17 @@ pub(crate) async fn run<DB: Hooked>(
     let slug = options.confirm.as_deref().unwrap_or_default();
     let slug = Slug::parse(slug).map_err(|e| format!("`--confirm`: {}", text(&e)))?;
     let file = options.receipt.as_deref().map(NewFile::create).transpose()?;
-    let deleted = match found {
-        Ok(tenant) => {
-            let deletion = deletion(tenant.id());
-            ask(options, &tenant, &slug, &deletion).await?;
-            unless_interrupted(deletion.run(&slug)).await
-        }
-        // It can be deleted already, and then there is its receipt.
-        Err(unknown) => {
-            let id = TenantId::parse(&options.tenant).map_err(|_| unknown.clone())?;
-            match deletion(&id).run(&slug).await {
-                Err(error) if error.kind() == ErrorKind::TenantUnknown => return Err(unknown),
-                receipt => Some(receipt),
-            }
+    let deleted = if let Some(tenant) = found {
+        let deletion = deletion(tenant.id());
+        ask(options, &tenant, &slug, &deletion).await?;
+        unless_interrupted(deletion.run(&slug)).await
+    } else {
+        // It can be deleted already, and then there is its receipt. Nothing is deleted here.
+        let unknown = || tenants::unknown("SLUG_OR_ID");
+        let id = TenantId::parse(&options.tenant).map_err(|_| unknown())?;
+        match deletion(&id).ended(&slug).await {
+            Err(error) if error.kind() == ErrorKind::TenantUnknown => return Err(unknown()),
+            receipt => Some(Ok(receipt.map_err(|e| text(&e))?)),
         }
     };
     let Some(deleted) = deleted else {

@@ -30,6 +30,15 @@ pub(crate) async fn find<DB: Provision>(
     name: &str,
     option: &str,
 ) -> Result<Arc<Tenant>, String> {
+    find_if_exists(store, name, option).await?.ok_or_else(|| unknown(option))
+}
+
+/// As [`find`]. `None` if the list of tenants was read, and has no such tenant.
+pub(crate) async fn find_if_exists<DB: Provision>(
+    store: &SqlStore<DB>,
+    name: &str,
+    option: &str,
+) -> Result<Option<Arc<Tenant>>, String> {
     let mut found = Vec::new();
     if let Ok(id) = TenantId::parse(name) {
         found.extend(store.by_id(&id).await.map_err(|e| unreadable(&e))?);
@@ -38,12 +47,16 @@ pub(crate) async fn find<DB: Provision>(
         found.extend(store.by_slug(&slug).await.map_err(|e| unreadable(&e))?);
     }
     match &found[..] {
-        [] => Err(format!("no tenant has the slug or the id of `{option}`")),
         [one, other] if one.id() != other.id() => {
             Err(format!("`{option}` is the id of one tenant and the slug of another; use the other's id"))
         }
-        [one, ..] => Ok(one.clone()),
+        found => Ok(found.first().cloned()),
     }
+}
+
+/// The text for a tenant that does not exist.
+pub(crate) fn unknown(option: &str) -> String {
+    format!("no tenant has the slug or the id of `{option}`")
 }
 
 /// The next tenants after an id, in the order of the store. Without one, there are no more.

@@ -1,11 +1,15 @@
-//! [`Deletion`]: deletes a tenant with all of its data. `deletion_plan.rs` has the plan, `deletion_hook.rs` the hooks.
+//! [`Deletion`]: deletes a tenant with all of its data. `deletion_plan.rs` has the plan, `deletion_hook.rs` the hooks,
+//! `deletion_record.rs` what a repeat knows of an earlier run.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::de::DeserializeOwned;
+
 use super::deletion_hook::DeletionHook;
 use super::deletion_plan::{DeletionPlan, check_holds, plan_of};
+use super::deletion_record::DeletionRecord;
 use super::erase::{delete_rows, unlink_rows};
 use super::fence;
 use super::observed::{self, Operation};
@@ -14,6 +18,7 @@ use super::statement::count;
 use super::table::DataTable;
 use super::tenant_data::TenantData;
 use crate::context::{Actor, unknown_tenant};
+use crate::database::database_error;
 use crate::error::{Error, ErrorKind, Result};
 use crate::placement::{Provisioner, TenantLock};
 use crate::tenant::{Placement, Slug, Tenant, TenantId, TenantStatus, TenantStore};
@@ -81,7 +86,7 @@ impl<DB: TenantData> Provisioner<DB> {
 impl<DB: TenantData> Deletion<DB> {
     /// Keeps the rows of a table, because a law requires them. The reason is part of the receipt.
     ///
-    /// A schema or a database with such a table is not dropped.
+    /// A schema or a database with such a table is not dropped. A repeat needs the holds of the run before.
     pub fn hold(mut self, table: impl Into<String>, reason: impl Into<String>) -> Self {
         self.holds.insert(table.into(), reason.into());
         self
@@ -101,12 +106,13 @@ impl<DB: TenantData> Deletion<DB> {
     /// What would be deleted. Changes nothing.
     ///
     /// # Errors
-    /// [`ErrorKind::TenantUnknown`]; [`ErrorKind::Misconfigured`] if a hold names no table, or a table that refers to one
-    /// whose rows are deleted; [`ErrorKind::Conflict`] if the place is another tenant's too;
-    /// [`ErrorKind::StoreUnavailable`].
+    /// [`ErrorKind::TenantUnknown`]; [`ErrorKind::Misconfigured`] if a hold names no table, a table that refers to one
+    /// whose rows are deleted, or a table of which an earlier run has deleted rows, or if a hold of an earlier run is
+    /// missing; [`ErrorKind::PlacementMissing`] if the place does not exist, and no earlier run has dropped it;
+    /// [`ErrorKind::Conflict`] if the place is another tenant's too; [`ErrorKind::StoreUnavailable`].
     pub async fn plan(&self) -> Result<DeletionPlan> {
         let tenant = self.provisioner.store.by_id(&self.tenant).await?.ok_or_else(unknown_tenant)?;
-        plan_of(&self.provisioner, &self.holds, self.hook_names(), &tenant).await
+        self.prepare(&tenant).await.map(|(plan, _)| plan)
     }
 
     /// Deletes the tenant, whose slug confirms that it is the right one.
@@ -134,7 +140,7 @@ impl<DB: TenantData> Deletion<DB> {
         }
         self.provisioner.check_not_moving(&self.tenant).await?;
         // A mistake in the holds is found before anything changes.
-        plan_of(&self.provisioner, &self.holds, self.hook_names(), &tenant).await?;
+        let (_, mut record) = self.prepare(&tenant).await?;
         let tenant = if tenant.status() == TenantStatus::Deleting {
             tenant
         } else {
@@ -142,24 +148,13 @@ impl<DB: TenantData> Deletion<DB> {
             self.provisioner.tenants.committed(&tenant).await;
             tenant
         };
-        // A tenant can have had the same id before.
-        let unfinished = store.deletion(tenant.id()).await?.filter(|(_, ended)| !ended);
-        let was_created = store.steps(tenant.id()).await?.contains_key("create");
-        let may_be_gone = unfinished.is_some() || (!was_created && tenant.placement() != &Placement::Shared);
-        let mut receipt = match unfinished {
-            Some((record, _)) => stored(&record)?,
-            None => self.begin(&tenant),
-        };
-        receipt.holds.clone_from(&self.holds);
-        receipt.tables.retain(|table, _| !self.holds.contains_key(table));
-        self.record(&receipt).await?;
-        match self.delete_data(&tenant, &mut lock, &mut receipt).await {
-            // An earlier run has dropped the place, or nobody ever created it.
-            Err(error) if error.kind() == ErrorKind::PlacementMissing && may_be_gone => {}
-            deleted => deleted?,
+        self.record(&record).await?;
+        if !record.may_be_gone {
+            self.delete_data(&tenant, &mut lock, &mut record).await?;
         }
-        let beside = self.delete_beside(&tenant, &mut receipt).await?;
+        let beside = self.delete_beside(&tenant, &mut record).await?;
         lock.check().await?;
+        let mut receipt = record.receipt;
         receipt.ended_us = store.now_us();
         let own = Some(&self.holds).filter(|_| !beside);
         let receipt = store
@@ -178,11 +173,37 @@ impl<DB: TenantData> Deletion<DB> {
         self.hooks.iter().map(|hook| hook.name().to_owned()).collect()
     }
 
-    /// The receipt of a deletion that has ended.
-    async fn ended(&self, confirm: &Slug) -> Result<DeletionReceipt> {
+    /// What would be deleted, and how far an earlier run came. Changes nothing.
+    async fn prepare(&self, tenant: &Tenant) -> Result<(DeletionPlan, DeletionRecord)> {
+        let store = &self.provisioner.store;
+        let (plan, exists) = plan_of(&self.provisioner, &self.holds, self.hook_names(), tenant).await?;
+        // A tenant can have had the same id before.
+        let unfinished = store.deletion(tenant.id()).await?.filter(|(_, ended)| !ended);
+        let mut record = match unfinished {
+            Some((record, _)) => stored(&record)?,
+            None => DeletionRecord::new(self.begin(tenant)),
+        };
+        if !exists && !record.may_be_gone {
+            // The step is recorded without an error when the place exists.
+            let never_created = match store.steps(tenant.id()).await?.get("create") {
+                Some(error) => error.is_some(),
+                None => tenant.status() == TenantStatus::Provisioning,
+            };
+            if !never_created {
+                return Err(missing_place(tenant));
+            }
+        }
+        record.settle(exists.then_some(&*plan.tables));
+        record.check_holds(&self.holds)?;
+        record.hold(&self.holds);
+        Ok((plan, record))
+    }
+
+    /// The receipt of a deletion that has ended. Deletes nothing.
+    pub(crate) async fn ended(&self, confirm: &Slug) -> Result<DeletionReceipt> {
         match self.provisioner.store.deletion(&self.tenant).await? {
             Some((record, true)) => {
-                let receipt = stored(&record)?;
+                let receipt: DeletionReceipt = stored(&record)?;
                 if receipt.slug == confirm.as_str() { Ok(receipt) } else { Err(wrong_slug()) }
             }
             _ => Err(unknown_tenant()),
@@ -203,15 +224,15 @@ impl<DB: TenantData> Deletion<DB> {
         }
     }
 
-    async fn record(&self, receipt: &DeletionReceipt) -> Result<()> {
-        self.provisioner.store.record_deletion(&self.tenant, &receipt.text()).await
+    async fn record(&self, record: &DeletionRecord) -> Result<()> {
+        self.provisioner.store.record_deletion(&self.tenant, &record.text()).await
     }
 
     async fn delete_data(
         &self,
         tenant: &Tenant,
         tenant_lock: &mut TenantLock,
-        receipt: &mut DeletionReceipt,
+        record: &mut DeletionRecord,
     ) -> Result<()> {
         let placement = tenant.placement();
         // Neither a migration nor a move works on the place meanwhile.
@@ -226,8 +247,8 @@ impl<DB: TenantData> Deletion<DB> {
         DB::pass_fences(&mut conn).await?;
         for hook in &self.hooks {
             let done = hook.delete(tenant, &mut conn).await?;
-            *receipt.hooks.entry(hook.name().to_owned()).or_default() += done;
-            self.record(receipt).await?;
+            *record.receipt.hooks.entry(hook.name().to_owned()).or_default() += done;
+            self.record(record).await?;
         }
         let drops = *placement != Placement::Shared && self.holds.is_empty();
         let is_deleted = |table: &&DataTable| {
@@ -237,18 +258,24 @@ impl<DB: TenantData> Deletion<DB> {
         };
         // Children before their parents.
         let deleted: Vec<&DataTable> = tables.iter().rev().filter(is_deleted).collect();
+        let at = |name: &str| tables.iter().position(|table| table.name == *name);
+        let has_backward_key = |table: &&&DataTable| {
+            table.links.iter().any(|link| !link.required && at(&link.parent) > at(&table.name))
+        };
+        record.unlinked.extend(deleted.iter().filter(has_backward_key).map(|table| table.name.clone()));
+        self.record(record).await?;
         for table in &deleted {
             unlink_rows::<DB>(&mut conn, table, &tables, tenant.id()).await?;
         }
         for table in &deleted {
+            record.begin(&table.name, rows_of::<DB>(&mut conn, table, tenant.id()).await?);
+            self.record(record).await?;
             let rows = delete_rows::<DB>(&mut conn, table, tenant.id(), self.batch).await?;
-            *receipt.tables.entry(table.name.clone()).or_default() += rows;
-            self.record(receipt).await?;
+            record.end(&table.name, rows);
+            self.record(record).await?;
         }
         for table in &deleted {
-            let left = DB::read_number(&mut conn, count::<DB>(table, tenant.id()))
-                .await
-                .map_err(|e| table.failed("counted", &e))?;
+            let left = rows_of::<DB>(&mut conn, table, tenant.id()).await?;
             if left > 0 {
                 return Err(Error::new(
                     ErrorKind::Conflict,
@@ -264,21 +291,22 @@ impl<DB: TenantData> Deletion<DB> {
             return Ok(());
         }
         for table in tables.iter().filter(|table| !is_deleted(table)) {
-            let rows = DB::read_number(&mut conn, count::<DB>(table, tenant.id())).await;
-            let rows = rows.map_err(|e| table.failed("counted", &e))?;
-            receipt.tables.insert(table.name.clone(), u64::try_from(rows).unwrap_or(0));
+            record.begin(&table.name, rows_of::<DB>(&mut conn, table, tenant.id()).await?);
         }
-        self.record(receipt).await?;
+        record.may_be_gone = true;
+        self.record(record).await?;
         drop(conn);
         tenant_lock.check().await?;
         self.provisioner.drop_place(placement, tenant.id()).await?;
+        record.settle(None);
+        self.record(record).await?;
         drop(lock);
         Ok(())
     }
 
     /// Deletes the rows of the library's own tables beside the shared tables, where the control plane writes audit events of
     /// every tenant. Returns whether the control plane is in that database.
-    async fn delete_beside(&self, tenant: &Tenant, receipt: &mut DeletionReceipt) -> Result<bool> {
+    async fn delete_beside(&self, tenant: &Tenant, record: &mut DeletionRecord) -> Result<bool> {
         let mut conn = match DB::connect_to(&self.provisioner.places, &Placement::Shared).await {
             Err(error) if error.kind() == ErrorKind::Misconfigured => return Ok(false), // It is not named.
             conn => conn?,
@@ -290,20 +318,34 @@ impl<DB: TenantData> Deletion<DB> {
         for table in tables.iter().filter(|table| table.own && !self.holds.contains_key(&table.name)) {
             let deleted = delete_rows::<DB>(&mut conn, table, tenant.id(), self.batch).await?;
             if deleted > 0 {
-                *receipt.tables.entry(table.name.clone()).or_default() += deleted;
-                self.record(receipt).await?;
+                record.add(&table.name, deleted);
+                self.record(record).await?;
             }
         }
-        let record = format!(
+        let records = format!(
             "SELECT count(*) FROM tenancy_deletions WHERE tenant_id = '{}'",
             tenant.id().to_string().replace('\'', "''")
         );
-        // The table is missing in a database of another version, and in one without a control plane.
-        Ok(DB::read_number(&mut conn, record).await.is_ok_and(|records| records > 0))
+        match DB::read_number(&mut conn, records).await {
+            // The table is missing in a database of another version, and in one without a control plane. A role of its own
+            // may own it.
+            Err(sqlx::Error::Database(_)) => Ok(false),
+            records => Ok(records.map_err(|e| database_error(&e))? > 0),
+        }
     }
 }
 
-fn stored(record: &str) -> Result<DeletionReceipt> {
+/// How many rows of a tenant a table has.
+async fn rows_of<DB: TenantData>(
+    conn: &mut DB::Connection,
+    table: &DataTable,
+    tenant: &TenantId,
+) -> Result<u64> {
+    let rows = DB::read_number(conn, count::<DB>(table, tenant)).await;
+    Ok(u64::try_from(rows.map_err(|e| table.failed("counted", &e))?).unwrap_or(0))
+}
+
+fn stored<T: DeserializeOwned>(record: &str) -> Result<T> {
     serde_json::from_str(record).map_err(|e| {
         Error::new(
             ErrorKind::Database,
@@ -317,5 +359,16 @@ fn wrong_slug() -> Error {
     Error::new(
         ErrorKind::InvalidInput,
         "the slug that confirms the deletion is not the tenant's; nothing was deleted",
+    )
+}
+
+fn missing_place(tenant: &Tenant) -> Error {
+    Error::new(
+        ErrorKind::PlacementMissing,
+        format!(
+            "the {} does not exist, and no run of this deletion has dropped it; name the server or the directory in which it \
+             is; if it is lost, create it without tables, and repeat the deletion",
+            tenant.placement()
+        ),
     )
 }

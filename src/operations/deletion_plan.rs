@@ -65,54 +65,53 @@ impl fmt::Display for DeletionPlan {
     }
 }
 
+/// The plan, and whether the place exists.
 pub(super) async fn plan_of<DB: TenantData>(
     provisioner: &Provisioner<DB>,
     holds: &BTreeMap<String, String>,
     hooks: Vec<String>,
     tenant: &Tenant,
-) -> Result<DeletionPlan> {
+) -> Result<(DeletionPlan, bool)> {
     let places = &provisioner.places;
     let drops = *tenant.placement() != Placement::Shared && holds.is_empty();
     if drops && let Some(why) = provisioner.other_tenant(tenant.placement(), tenant.id()).await? {
         return Err(Error::new(ErrorKind::Conflict, why));
     }
     let mut planned = Vec::new();
-    match DB::connect_to(places, tenant.placement()).await {
-        Ok(mut conn) => {
-            let schema = &provisioner.schema;
-            let tables = DB::data_tables(&mut conn, tenant.placement(), schema).await?;
-            check_holds(&tables, holds)?;
-            check_reach(&tables)?;
-            if drops && let Some(dependent) = DB::dependents(&mut conn, tenant.placement()).await?.first() {
-                return Err(Error::new(
-                    ErrorKind::Misconfigured,
-                    format!(
-                        "the {dependent} depends on the {}, and would be dropped with it; drop it, detach it or move it to \
-                         another schema before",
-                        tenant.placement()
-                    ),
-                ));
-            }
-            DB::set_tenant(&mut conn, Some(tenant.id())).await?;
-            DB::pass_fences(&mut conn).await?;
-            check_outside(provisioner, &mut conn, tenant).await?;
-            if !drops {
-                let deleted = tables.iter().filter(|table| !holds.contains_key(&table.name));
-                let deleted: Vec<DataTable> = deleted.cloned().collect();
-                check_children::<DB>(&mut conn, &deleted, tenant.id()).await?;
-            }
-            for table in tables.iter().rev() {
-                let rows = DB::read_number(&mut conn, count::<DB>(table, tenant.id())).await;
-                let rows = u64::try_from(rows.map_err(|e| database_error(&e))?).unwrap_or(0);
-                let hold = holds.get(&table.name).cloned();
-                planned.push(PlannedTable { name: table.name.clone(), rows, hold });
-            }
+    let exists =
+        *tenant.placement() == Placement::Shared || DB::place_exists(places, tenant.placement()).await?;
+    if exists {
+        let mut conn = DB::connect_to(places, tenant.placement()).await?;
+        let schema = &provisioner.schema;
+        let tables = DB::data_tables(&mut conn, tenant.placement(), schema).await?;
+        check_holds(&tables, holds)?;
+        check_reach(&tables)?;
+        if drops && let Some(dependent) = DB::dependents(&mut conn, tenant.placement()).await?.first() {
+            return Err(Error::new(
+                ErrorKind::Misconfigured,
+                format!(
+                    "the {dependent} depends on the {}, and would be dropped with it; drop it, detach it or move it to \
+                     another schema before",
+                    tenant.placement()
+                ),
+            ));
         }
-        // An earlier run has dropped the place, or the tenant was never provisioned.
-        Err(error) if error.kind() == ErrorKind::PlacementMissing => {}
-        Err(error) => return Err(error),
+        DB::set_tenant(&mut conn, Some(tenant.id())).await?;
+        DB::pass_fences(&mut conn).await?;
+        check_outside(provisioner, &mut conn, tenant).await?;
+        if !drops {
+            let deleted = tables.iter().filter(|table| !holds.contains_key(&table.name));
+            let deleted: Vec<DataTable> = deleted.cloned().collect();
+            check_children::<DB>(&mut conn, &deleted, tenant.id()).await?;
+        }
+        for table in tables.iter().rev() {
+            let rows = DB::read_number(&mut conn, count::<DB>(table, tenant.id())).await;
+            let rows = u64::try_from(rows.map_err(|e| database_error(&e))?).unwrap_or(0);
+            let hold = holds.get(&table.name).cloned();
+            planned.push(PlannedTable { name: table.name.clone(), rows, hold });
+        }
     }
-    Ok(DeletionPlan {
+    let plan = DeletionPlan {
         slug: tenant.slug().clone(),
         placement: tenant.placement().clone(),
         drops_place: drops,
@@ -120,7 +119,8 @@ pub(super) async fn plan_of<DB: TenantData>(
             && !tenant.status().can_become(TenantStatus::Deleting),
         tables: planned,
         hooks,
-    })
+    };
+    Ok((plan, exists))
 }
 
 /// A hold names a table with rows of tenants, and such a table refers to no rows that are deleted.

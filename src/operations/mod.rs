@@ -43,6 +43,7 @@ mod bundle;
 mod deletion;
 mod deletion_hook;
 mod deletion_plan;
+mod deletion_record;
 mod drop_place;
 mod erase;
 mod export;

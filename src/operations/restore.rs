@@ -1,5 +1,6 @@
 //! [`Restore`]: puts the rows of a bundle back into the tenant that they are of.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -19,9 +20,9 @@ use super::sync::Comparison;
 use super::table::{DataTable, check_reach};
 use super::tenant_data::TenantData;
 use crate::context::{Actor, unknown_tenant};
-use crate::database::database_error;
+use crate::database::{change_error, database_error};
 use crate::error::{Error, ErrorKind, Result};
-use crate::placement::Provisioner;
+use crate::placement::{Provisioner, applied};
 use crate::tenant::{Placement, Slug, Tenant, TenantId, TenantStatus, TenantStore};
 
 /// A bundle that can be put back into the tenant that it is of. [`Provisioner::restore`] reads it.
@@ -35,7 +36,45 @@ pub struct Restore<DB: TenantData> {
     /// Where the rows of the bundle are.
     stage: DB::Connection,
     tables: Vec<(DataTable, TableHead)>,
+    /// What the place was when the bundle was read.
+    place: PlaceShape,
     differences: Vec<RestoredTable>,
+}
+
+/// The tables of a place, and its migrations: what a bundle is compared with.
+struct PlaceShape {
+    tables: Vec<DataTable>,
+    migrations: BTreeMap<i64, Vec<u8>>,
+}
+
+impl PlaceShape {
+    async fn read<DB: TenantData>(
+        provisioner: &Provisioner<DB>,
+        conn: &mut DB::Connection,
+        placement: &Placement,
+    ) -> Result<Self> {
+        let applied = applied::list(conn).await?;
+        let migrations = applied.into_iter().map(|one| (one.version, one.checksum.into_owned())).collect();
+        let tables = DB::data_tables(conn, placement, &provisioner.schema).await?;
+        Ok(Self { tables, migrations })
+    }
+
+    /// Fails if the place has another shape now.
+    fn check_unchanged(&self, now: &Self) -> Result<()> {
+        let differs = |version: &&i64| self.migrations.get(version) != now.migrations.get(version);
+        let migration = self.migrations.keys().chain(now.migrations.keys()).find(differs);
+        let changed = |table: &&DataTable| !self.tables.contains(table) || !now.tables.contains(table);
+        let table = self.tables.iter().chain(&now.tables).find(changed);
+        let what = match (migration, table) {
+            (Some(version), _) => format!("the migration {version} ran"),
+            (None, Some(table)) => format!("the table `{}` was changed", table.name),
+            (None, None) => return Ok(()),
+        };
+        Err(Error::new(
+            ErrorKind::Conflict,
+            format!("{what} since the bundle was read, so nothing was restored; read the bundle again"),
+        ))
+    }
 }
 
 /// How the rows of a table would change.
@@ -113,8 +152,8 @@ impl<DB: TenantData> Provisioner<DB> {
         }
         let places = &self.places;
         let mut stage_conn = DB::connect_to(places, tenant.placement()).await?;
-        let tables = DB::data_tables(&mut stage_conn, tenant.placement(), &self.schema).await?;
-        let tables = matched(&head, tables)?;
+        let place = PlaceShape::read(self, &mut stage_conn, tenant.placement()).await?;
+        let tables = matched(&head, place.tables.clone())?;
         for statement in DB::CREATE_LINKS.split("; ") {
             DB::run(&mut stage_conn, statement.to_owned(), None).await.map_err(|e| database_error(&e))?;
         }
@@ -154,7 +193,7 @@ impl<DB: TenantData> Provisioner<DB> {
             }
             differences.push(found);
         }
-        Ok(Restore { provisioner: self.clone(), tenant, stage: stage_conn, tables, differences })
+        Ok(Restore { provisioner: self.clone(), tenant, stage: stage_conn, tables, place, differences })
     }
 }
 
@@ -164,22 +203,27 @@ impl<DB: TenantData> Restore<DB> {
         &self.differences
     }
 
-    /// Replaces the rows of the tenant by those of the bundle, in one transaction, and records `tenant.restore`.
+    /// Replaces the rows of the tenant by those of the bundle, in one transaction.
+    ///
+    /// Records `tenant.restore_begin` before, without which nothing is replaced, and `tenant.restore` afterwards.
     ///
     /// Suspend the tenant before, and wait until the caches of all processes have expired: a row that is written meanwhile is
     /// kept or replaced, as it happens.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] if the slug is not the tenant's; [`ErrorKind::IllegalTransition`] if the tenant is open:
-    /// suspend it first; [`ErrorKind::Conflict`] if a move of it is not finished; otherwise as
-    /// [`import`](Provisioner::import). After an error nothing has changed.
+    /// suspend it first; [`ErrorKind::Conflict`] if a move of it is not finished, or if a migration ran since the bundle
+    /// was read: read it again; otherwise as [`import`](Provisioner::import). After these errors no row has changed.
+    ///
+    /// [`ErrorKind::OutcomeUnknown`] if the connection broke during the commit, or if the rows are replaced and
+    /// `tenant.restore` could not be recorded: the text says which.
     pub async fn apply(self, confirm: &Slug, actor: &Actor) -> Result<()> {
         let tenant = self.tenant.id().clone();
         observed::operation(Operation::Restore, &tenant, None, Box::pin(self.replace(confirm, actor))).await
     }
 
     async fn replace(self, confirm: &Slug, actor: &Actor) -> Result<()> {
-        let Self { provisioner, tenant: read, mut stage, tables, differences } = self;
+        let Self { provisioner, tenant: read, mut stage, tables, place, differences } = self;
         let mut lock = DB::lock_tenant(&provisioner.places, read.id()).await?;
         let tenant = provisioner.store.by_id(read.id()).await?.ok_or_else(unknown_tenant)?;
         if tenant.slug() != confirm {
@@ -196,16 +240,26 @@ impl<DB: TenantData> Restore<DB> {
             ));
         }
         provisioner.check_not_moving(tenant.id()).await?;
-        let _place = match tenant.placement() {
+        let _place_lock = match tenant.placement() {
             Placement::Shared => None,
             placement => Some(provisioner.lock_place(placement, false).await?),
         };
         let mut conn = DB::connect_to(&provisioner.places, tenant.placement()).await?;
         DB::set_tenant(&mut conn, Some(tenant.id())).await?;
         begin_copy::<DB>(&mut conn, &tables, true).await?;
+        place.check_unchanged(&PlaceShape::read(&provisioner, &mut stage, tenant.placement()).await?)?;
+        let sum = |count: fn(&RestoredTable) -> u64| differences.iter().map(count).sum::<u64>();
+        let counts = [sum(|table| table.added), sum(|table| table.changed), sum(|table| table.removed)];
+        provisioner.store.record_restore(&tenant, "tenant.restore_begin", counts, actor).await?;
         let shared = *tenant.placement() == Placement::Shared;
         begin::<DB>(&mut conn).await?;
         let own: Vec<DataTable> = tables.iter().map(|(table, _)| table.clone()).filter(is_written).collect();
+        // From here on no migration changes the tables.
+        for table in &own {
+            let lock = format!("DELETE FROM {}{} WHERE 1 = 0", table.only, table.ident);
+            DB::run(&mut conn, lock, None).await.map_err(|e| table.failed("deleted", &e))?;
+        }
+        place.check_unchanged(&PlaceShape::read(&provisioner, &mut stage, tenant.placement()).await?)?;
         check_reach(&own)?;
         check_children::<DB>(&mut conn, &own, tenant.id()).await?;
         for table in own.iter().rev() {
@@ -234,9 +288,17 @@ impl<DB: TenantData> Restore<DB> {
         }
         writer.finish().await?;
         lock.check().await?;
-        DB::run(&mut conn, "COMMIT".to_owned(), None).await.map_err(|e| database_error(&e))?;
-        let sum = |count: fn(&RestoredTable) -> u64| differences.iter().map(count).sum::<u64>();
-        let counts = [sum(|table| table.added), sum(|table| table.changed), sum(|table| table.removed)];
-        provisioner.store.record_restore(&tenant, counts, actor).await
+        DB::run(&mut conn, "COMMIT".to_owned(), None).await.map_err(|e| change_error(&e, None))?;
+        let recorded = provisioner.store.record_restore(&tenant, "tenant.restore", counts, actor).await;
+        recorded.map_err(|error| {
+            Error::new(
+                ErrorKind::OutcomeUnknown,
+                format!(
+                    "the rows of the bundle are restored, but the event `tenant.restore` is not recorded ({error}); the audit log \
+                     has `tenant.restore_begin`"
+                ),
+            )
+            .with_source(error)
+        })
     }
 }

@@ -5,11 +5,12 @@ use std::process::{Command, ExitCode};
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
-use sqlx::{Connection as _, PgConnection, Postgres};
+use sqlx::{Connection as _, PgConnection, Postgres, Sqlite};
 use tenancy::cli::Program;
+use tenancy::context::Actor;
 use tenancy::operations::{DeletionHook, TenantData};
 use tenancy::scope::Schema;
-use tenancy::tenant::{Placement, Tenant, TenantStatus, TenantStore};
+use tenancy::tenant::{NewTenant, Placement, Slug, Tenant, TenantId, TenantStatus, TenantStore};
 
 use crate::cli::write;
 use crate::on_every_database;
@@ -306,4 +307,39 @@ async fn a_deletion_that_ctrl_c_interrupted_goes_on() {
     owner.ok(&delete);
     assert!(owner.tenant("acme-shared").await.is_none());
     assert_eq!(owner.projects("globex-shared").await, 2);
+}
+
+/// Only a tenant that certainly does not exist is taken for deleted already.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_that_cannot_be_found_is_not_deleted() {
+    let world = World::<Sqlite>::new(false).await;
+    let owner = Owner::new(&world);
+    for (id, slug) in [("beta", "alpha"), ("gamma", "beta")] {
+        let new = NewTenant::new(Slug::parse(slug).unwrap(), slug, "free");
+        let new = new.id(TenantId::parse(id).unwrap()).status(TenantStatus::Active);
+        world.store.create(new, &Actor::user("ada")).await.unwrap();
+    }
+    owner.suspend("alpha");
+    owner.suspend("gamma");
+    // The id of one tenant is the slug of another.
+    let why = "`SLUG_OR_ID` is the id of one tenant and the slug of another";
+    for confirm in ["alpha", "beta"] {
+        for more in [&[][..], &["--yes"], &["--dry-run"]] {
+            owner.refused(&[&["delete", "beta", "--confirm", confirm], more].concat(), why);
+        }
+    }
+    assert!(owner.tenant("alpha").await.is_some() && owner.tenant("beta").await.is_some());
+
+    // The store fails.
+    let pool = sqlx::SqlitePool::connect(&world.control_url).await.unwrap();
+    let delete = ["delete", "gamma", "--confirm", "beta", "--yes"];
+    sqlx::raw_sql("ALTER TABLE tenancy_tenants RENAME TO hidden").execute(&pool).await.unwrap();
+    owner.refused(&delete, "the list of tenants cannot be read");
+    sqlx::raw_sql("ALTER TABLE hidden RENAME TO tenancy_tenants").execute(&pool).await.unwrap();
+    assert!(owner.tenant("alpha").await.is_some() && owner.tenant("beta").await.is_some());
+
+    // A name that is not ambiguous is deleted, and the other tenant is left alone.
+    owner.ok(&delete);
+    assert!(owner.tenant("alpha").await.is_some() && owner.tenant("beta").await.is_none());
+    owner.ok(&["delete", "gamma", "--confirm", "beta"]);
 }

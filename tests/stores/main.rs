@@ -15,6 +15,7 @@ mod suites;
 mod bundles;
 mod cached;
 mod concurrency;
+mod deletion_repeats;
 mod deletions;
 mod exclusive;
 mod health;

@@ -84,15 +84,17 @@ impl<DB: Backend> SqlStore<DB> {
         self.record_operation(&event).await
     }
 
-    /// Records that the rows of a tenant were restored: how many were added, changed and removed.
+    /// Records that the rows of a tenant are about to be restored, or that they were: how many are added, changed and
+    /// removed.
     pub(crate) async fn record_restore(
         &self,
         tenant: &Tenant,
+        action: &str,
         counts: [u64; 3],
         actor: &Actor,
     ) -> Result<()> {
         let [added, changed, removed] = counts.map(|count| count.to_string());
-        let event = event_of(tenant, actor, "tenant.restore")
+        let event = event_of(tenant, actor, action)
             .detail("added", added)
             .detail("changed", changed)
             .detail("removed", removed);
