@@ -154,7 +154,7 @@ impl<DB: TenantData> Provisioner<DB> {
     /// Writes the rows in a transaction that is still open.
     async fn write_bundle(
         &self,
-        reader: &mut BundleReader<impl AsyncRead + Unpin>,
+        reader: &mut BundleReader<impl AsyncRead + Unpin + Send>,
         head: &Head,
         tenant: &Tenant,
     ) -> Result<(DB::Connection, Vec<(String, u64)>, bool)> {
@@ -174,7 +174,11 @@ impl<DB: TenantData> Provisioner<DB> {
         let mut writer = RowWriter::<DB>::new(&mut conn, &tables, tenant.id(), rewrite, shared);
         let mut written = Vec::new();
         for (at, (table, file)) in tables.iter().enumerate() {
-            let count = reader.rows(file, BATCH, async |rows| writer.write(at, rows).await).await?;
+            let mut rows = reader.rows(file).await?;
+            while let Some(batch) = rows.next_batch(BATCH).await? {
+                writer.write(at, batch).await?;
+            }
+            let count = rows.finish();
             if writer.is_written(at) {
                 written.push((table.name.clone(), count));
             }

@@ -119,15 +119,13 @@ impl<DB: TenantData> Provisioner<DB> {
             DB::run(&mut stage_conn, statement.to_owned(), None).await.map_err(|e| database_error(&e))?;
         }
         for (at, (table, file)) in tables.iter().enumerate() {
-            let conn = &mut stage_conn;
             let stage = stage::<DB>(at);
-            reader
-                .rows(file, BATCH, async |rows| {
-                    let rows = array_of(&rows);
-                    let staged = DB::run(conn, stage.clone(), Some(&rows)).await;
-                    staged.map(|_| ()).map_err(|e| table.failed("read from the bundle", &e))
-                })
-                .await?;
+            let mut rows = reader.rows(file).await?;
+            while let Some(batch) = rows.next_batch(BATCH).await? {
+                let staged = DB::run(&mut stage_conn, stage.clone(), Some(&array_of(&batch))).await;
+                staged.map_err(|e| table.failed("read from the bundle", &e))?;
+            }
+            rows.finish();
         }
         reader.finish().await?;
         let mut live = DB::connect_to(places, tenant.placement()).await?;

@@ -25,6 +25,7 @@ mod leases;
 mod meters;
 mod node;
 mod observed;
+mod operation_futures;
 mod operations_fixture;
 mod operations_observed;
 mod place_crash;
