@@ -12,6 +12,7 @@ mod server;
 #[path = "../fixture/suites.rs"]
 mod suites;
 
+mod bundle_numbers;
 mod bundles;
 mod cached;
 mod concurrency;

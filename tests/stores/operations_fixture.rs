@@ -1,8 +1,10 @@
 //! Fixture: an application with tables of every shape, in which tenants have rows.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use sqlx::{Pool, Postgres, Sqlite};
+use tenancy::context::Actor;
 use tenancy::operations::{Manifest, TenantData};
 use tenancy::placement::Provisioner;
 use tenancy::tenant::{NewTenant, Tenant, TenantStatus, TenantStore};
@@ -141,8 +143,13 @@ pub(crate) struct Shop<DB: Shapes> {
 
 impl<DB: Shapes> Shop<DB> {
     pub(crate) async fn new() -> Self {
+        Self::with_tables(DB::APPLICATION).await
+    }
+
+    /// An application with other tables.
+    pub(crate) async fn with_tables(sql: &str) -> Self {
         let app = App::new().await;
-        let provisioner = provisioner_of(&app.pool, app.files.path(), &[DB::PROJECTS, DB::APPLICATION]);
+        let provisioner = provisioner_of(&app.pool, app.files.path(), &[DB::PROJECTS, sql]);
         let migrated: Vec<_> = provisioner.migrations().run().collect().await;
         assert!(migrated.iter().all(|place| place.as_ref().unwrap().result.is_ok()), "{migrated:?}");
         Self { app, provisioner }
@@ -150,10 +157,31 @@ impl<DB: Shapes> Shop<DB> {
 
     /// A tenant with rows in every table.
     pub(crate) async fn tenant(&mut self, slug: &str, kind: fn(NewTenant) -> NewTenant) -> Tenant {
+        self.tenant_with(slug, kind, DB::ROWS).await
+    }
+
+    /// A tenant with these rows. `TENANT` is the id of the tenant.
+    pub(crate) async fn tenant_with(
+        &mut self,
+        slug: &str,
+        kind: fn(NewTenant) -> NewTenant,
+        rows: &str,
+    ) -> Tenant {
         let created = self.app.create(&self.provisioner, slug, kind).await.unwrap();
-        let sql = DB::ROWS.replace("TENANT", &DB::value(&created));
-        self.run_as(&created, &sql).await;
+        self.run_as(&created, &rows.replace("TENANT", &DB::value(&created))).await;
         Tenant::clone(&created)
+    }
+
+    /// Imports a bundle into the shared tables.
+    pub(crate) async fn import(&self, bundle: &[u8], slug: &str) -> tenancy::Result<Arc<Tenant>> {
+        let new = App::<DB>::new_tenant(slug, |new| new);
+        Ok(self.provisioner.import(bundle, new, &Actor::user("ada")).await?.tenant)
+    }
+
+    /// Restores a tenant, which is closed.
+    pub(crate) async fn restore(&self, tenant: &Tenant, bundle: &[u8]) -> tenancy::Result<()> {
+        let restore = self.provisioner.restore(tenant.id(), bundle).await?;
+        restore.apply(tenant.slug(), &Actor::user("ada")).await
     }
 
     /// Runs SQL in the place of a tenant, in one transaction.
