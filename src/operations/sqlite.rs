@@ -146,11 +146,9 @@ impl TenantData for Sqlite {
         conn: &mut SqliteConnection,
         table: &DataTable,
         column: &DataColumn,
-        _: i64,
+        highest: i64,
     ) -> Result<i64> {
-        // Nobody else writes until the transaction ends.
-        let sql = format!("SELECT coalesce(max({}), 0) FROM {}", column.ident, table.ident);
-        Self::read_number(conn, sql).await.map_err(|e| database_error(&e))
+        sqlite_beside::reserve_numbers(conn, table, column, highest).await
     }
 
     async fn unfenceable(

@@ -1,10 +1,12 @@
 //! The generated numbers of shared tables: a bundle takes none of another tenant, and does not use them up.
 
 use futures_util::future::join_all;
-use sqlx::Postgres;
+use sqlx::{Postgres, Sqlite};
+use tenancy::ErrorKind;
 use tenancy::tenant::NewTenant;
 
-use crate::operations_fixture::Shop;
+use crate::common::TestBackend;
+use crate::operations_fixture::{Shapes, Shop};
 
 fn shared(tenant: NewTenant) -> NewTenant {
     tenant
@@ -68,4 +70,31 @@ async fn a_number_near_the_end_of_a_sequence_is_imported() {
         assert_eq!(restored[table], before[table], "{table}");
     }
     shop.run_as(&globex, &next.replace("TENANT", &globex.id().to_string())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bundle_does_not_use_up_the_numbers_of_autoincrement() {
+    let mut shop = Shop::<Sqlite>::with_tables(
+        "CREATE TABLE notes (id INTEGER PRIMARY KEY AUTOINCREMENT, tenant_id BLOB NOT NULL, body TEXT)",
+    )
+    .await;
+    let more = "INSERT INTO notes (tenant_id, body) VALUES (X'TENANT', 'more')";
+    let globex = shop.tenant_with("globex", shared, more).await;
+    let high = "INSERT INTO notes VALUES (9223372036854775806, X'TENANT', 'last')";
+    let acme = shop.tenant_with("acme", NewTenant::own_database, high).await;
+    let low = shop.tenant_with("low", NewTenant::own_database, more).await;
+    let theirs = shop.hashes(&globex).await;
+    let (_, bundle) = shop.export(&acme).await;
+    let error = shop.import(&bundle, "copy").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    assert!(error.to_string().contains("the ids of `notes` in the bundle are so high"), "{error}");
+    assert_eq!(shop.hashes(&globex).await, theirs, "another tenant is unchanged");
+    shop.run_as(&globex, &more.replace("TENANT", &Sqlite::value(&globex))).await;
+    assert_eq!(shop.hashes(&globex).await["notes"].0, 2);
+    // The number of a deleted row is not given out again.
+    shop.run_as(&globex, "DELETE FROM notes WHERE id = 2").await;
+    let (_, bundle) = shop.export(&low).await;
+    let copy = shop.import(&bundle, "copy").await.unwrap();
+    assert_eq!(Sqlite::number(&shop.app.place(&copy), "SELECT max(id) FROM notes").await, 3);
+    assert_eq!(shop.hashes(&globex).await, theirs, "another tenant is unchanged");
 }
