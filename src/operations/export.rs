@@ -80,7 +80,7 @@ impl<DB: TenantData> Export<'_, DB> {
         let tables = DB::data_tables(&mut conn, tenant.placement(), &provisioner.schema).await?;
         DB::set_tenant(&mut conn, Some(tenant.id())).await?;
         DB::run(&mut conn, DB::BEGIN_SNAPSHOT.to_owned(), None).await.map_err(|e| database_error(&e))?;
-        // The snapshot begins with the first statement.
+        // On PostgreSQL the snapshot begins with the first statement after it.
         DB::read_number(&mut conn, "SELECT 1".to_owned() + DB::AS_NUMBER)
             .await
             .map_err(|e| database_error(&e))?;

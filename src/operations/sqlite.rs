@@ -31,7 +31,8 @@ impl TenantData for Sqlite {
     const EACH_ROW: &'static str = "FROM json_each($1) AS r WHERE true";
     const OVERRIDING: &'static str = "";
     const AS_NUMBER: &'static str = "";
-    const BEGIN_SNAPSHOT: &'static str = "BEGIN";
+    // Only a statement that reads a table begins a snapshot.
+    const BEGIN_SNAPSHOT: &'static str = "BEGIN; SELECT count(*) FROM sqlite_master";
 
     const DELETES_IN_WITH: bool = false;
 

@@ -152,3 +152,33 @@ async fn what_is_no_bundle_leaves_nothing_on_sqlite() {
 async fn what_is_no_bundle_leaves_nothing_on_postgres() {
     what_is_no_bundle_leaves_nothing::<Postgres>().await;
 }
+
+/// What an export does before it checks that the tenant was not moved: rows that a move deletes afterwards are still read.
+async fn the_snapshot_of_an_export_has_begun<DB: Shapes>() {
+    let mut shop = Shop::<DB>::new().await;
+    let acme = shop.tenant("acme", shared).await;
+    let globex = shop.tenant("globex", shared).await;
+    let places = DB::places(&shop.app.pool, shop.app.files.path());
+    let mut conn = DB::connect_to(&places, acme.placement()).await.unwrap();
+    let id = DB::value(&acme);
+    let id = if DB::NAME == "SQLite" { format!("X'{id}'") } else { format!("'{id}'") };
+    DB::set_tenant(&mut conn, Some(acme.id())).await.unwrap();
+    DB::run(&mut conn, DB::BEGIN_SNAPSHOT.to_owned(), None).await.unwrap();
+    DB::read_number(&mut conn, "SELECT 1".to_owned() + DB::AS_NUMBER).await.unwrap();
+    shop.run_as(&acme, &format!("DELETE FROM projects WHERE tenant_id = {id}")).await;
+    let count = format!("SELECT count(*) FROM projects WHERE tenant_id = {id}");
+    assert_eq!(DB::read_number(&mut conn, count).await.unwrap(), 1500);
+    drop(conn);
+    assert_eq!(shop.hashes(&globex).await["projects"].0, 1500, "another tenant is unchanged");
+    assert!(!shop.hashes(&acme).await.contains_key("projects"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_snapshot_of_an_export_has_begun_on_sqlite() {
+    the_snapshot_of_an_export_has_begun::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_snapshot_of_an_export_has_begun_on_postgres() {
+    the_snapshot_of_an_export_has_begun::<Postgres>().await;
+}
