@@ -79,6 +79,7 @@ mod row_writer;
 mod sqlite;
 #[cfg(feature = "sqlite")]
 mod sqlite_beside;
+mod stage;
 mod statement;
 mod sync;
 mod table;

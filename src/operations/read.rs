@@ -26,6 +26,7 @@ pub(super) fn array_of(rows: &[Row]) -> String {
 
 /// Reads a bundle from its first file to its last.
 pub(super) struct BundleReader<R: AsyncRead + Unpin> {
+    archive: Archive<R>,
     entries: Entries<R>,
     read: Vec<TableManifest>,
 }
@@ -55,7 +56,7 @@ impl<R: AsyncRead + Unpin> BundleReader<R> {
                 ),
             ));
         }
-        Ok((Self { entries, read: Vec::new() }, head))
+        Ok((Self { archive, entries, read: Vec::new() }, head))
     }
 
     /// The rows of the next table.
@@ -66,13 +67,21 @@ impl<R: AsyncRead + Unpin> BundleReader<R> {
     }
 
     /// Reads the manifest, and compares it with what was read.
-    pub(super) async fn finish(mut self) -> Result<Manifest> {
-        let entry = next(&mut self.entries, MANIFEST).await?;
+    pub(super) async fn finish(self) -> Result<Manifest> {
+        let Self { archive, mut entries, read } = self;
+        let entry = next(&mut entries, MANIFEST).await?;
         let manifest: Manifest = json(MANIFEST, &contents(entry).await?)?;
-        if manifest.tables == self.read {
+        // Two empty blocks are at the end. Otherwise the pipe of the writer would break.
+        if entries.next().await.is_none() {
+            drop(entries);
+            if let Ok(mut reader) = archive.into_inner() {
+                let _ = reader.read_exact(&mut [0; 512]).await;
+            }
+        }
+        if manifest.tables == read {
             return Ok(manifest);
         }
-        let other = manifest.tables.iter().zip(&self.read).find(|(one, other)| one != other);
+        let other = manifest.tables.iter().zip(&read).find(|(one, other)| one != other);
         let name = other.map_or("its list of tables", |(one, _)| &one.name);
         Err(malformed(format!("its manifest does not match {name}, so it was changed or damaged")))
     }

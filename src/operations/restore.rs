@@ -3,18 +3,18 @@
 use std::fmt;
 use std::sync::Arc;
 
-use futures_util::TryStreamExt;
 use tokio::io::AsyncRead;
 
-use super::bundle::{TableHead, malformed};
+use super::bundle::TableHead;
 use super::erase::unlink_rows;
-use super::import::{BATCH, begin_copy, matched};
+use super::import::{begin_copy, matched};
 use super::observed::{self, Operation};
 use super::reach::check_children;
-use super::read::{BundleReader, MAX_BATCH, array_of};
+use super::read::BundleReader;
 use super::rewrite::Rewrite;
 use super::row_writer::{RowWriter, begin, is_written};
-use super::statement::{count, delete_all, stage, staged, staged_count};
+use super::stage::{stage_rows, write_staged};
+use super::statement::{count, delete_all, staged, staged_count};
 use super::sync::Comparison;
 use super::table::{DataTable, check_reach};
 use super::tenant_data::TenantData;
@@ -100,7 +100,7 @@ impl<DB: TenantData> Provisioner<DB> {
         bundle: impl AsyncRead + Unpin + Send,
     ) -> Result<Restore<DB>> {
         let tenant = self.store.by_id(tenant).await?.ok_or_else(unknown_tenant)?;
-        let (mut reader, head) = BundleReader::open(bundle, DB::NAME).await?;
+        let (reader, head) = BundleReader::open(bundle, DB::NAME).await?;
         self.check_migrations(&head)?;
         if head.tenant != tenant.id().to_string() {
             return Err(Error::new(
@@ -115,19 +115,7 @@ impl<DB: TenantData> Provisioner<DB> {
         let mut stage_conn = DB::connect_to(places, tenant.placement()).await?;
         let tables = DB::data_tables(&mut stage_conn, tenant.placement(), &self.schema).await?;
         let tables = matched(&head, tables)?;
-        for statement in DB::CREATE_LINKS.split("; ") {
-            DB::run(&mut stage_conn, statement.to_owned(), None).await.map_err(|e| database_error(&e))?;
-        }
-        for (at, (table, file)) in tables.iter().enumerate() {
-            let stage = stage::<DB>(at);
-            let mut rows = reader.rows(file).await?;
-            while let Some(batch) = rows.next_batch(BATCH).await? {
-                let staged = DB::run(&mut stage_conn, stage.clone(), Some(&array_of(&batch))).await;
-                staged.map_err(|e| table.failed("read from the bundle", &e))?;
-            }
-            rows.finish();
-        }
-        reader.finish().await?;
+        stage_rows::<DB>(&mut stage_conn, &tables, reader).await?;
         let mut live = DB::connect_to(places, tenant.placement()).await?;
         DB::set_tenant(&mut live, Some(tenant.id())).await?;
         let mut differences = Vec::new();
@@ -213,24 +201,8 @@ impl<DB: TenantData> Restore<DB> {
             let deleted = DB::run(&mut conn, delete_all::<DB>(table, tenant.id()), None).await;
             deleted.map_err(|e| table.failed("deleted", &e))?;
         }
-        let mut writer = RowWriter::<DB>::new(&mut conn, &tables, tenant.id(), Rewrite::default(), shared);
-        for at in 0..tables.len() {
-            let mut all = DB::texts(&mut stage, staged::<DB>(at));
-            let (mut rows, mut bytes) = (Vec::new(), 0);
-            while let Some(row) = all.try_next().await.map_err(|e| database_error(&e))? {
-                bytes += row.len();
-                let row = serde_json::from_str(&row);
-                rows.push(row.map_err(|e| malformed(format!("a row cannot be read ({e})")))?);
-                if rows.len() >= BATCH || bytes >= MAX_BATCH {
-                    bytes = 0;
-                    writer.write(at, std::mem::take(&mut rows)).await?;
-                }
-            }
-            if !rows.is_empty() {
-                writer.write(at, rows).await?;
-            }
-        }
-        writer.finish().await?;
+        let writer = RowWriter::<DB>::new(&mut conn, &tables, tenant.id(), Rewrite::default(), shared);
+        write_staged::<DB>(&mut stage, writer).await?;
         lock.check().await?;
         DB::run(&mut conn, "COMMIT".to_owned(), None).await.map_err(|e| database_error(&e))?;
         let sum = |count: fn(&RestoredTable) -> u64| differences.iter().map(count).sum::<u64>();

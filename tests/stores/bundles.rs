@@ -4,6 +4,7 @@ use sqlx::{Postgres, Sqlite};
 use tenancy::ErrorKind;
 use tenancy::context::Actor;
 use tenancy::tenant::{NewTenant, Slug, TenantStore};
+use tokio::io::AsyncWriteExt;
 
 use crate::operations_fixture::{Shapes, Shop};
 use crate::place_fixture::{App, provisioner_of};
@@ -181,4 +182,39 @@ async fn the_snapshot_of_an_export_has_begun_on_sqlite() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_snapshot_of_an_export_has_begun_on_postgres() {
     the_snapshot_of_an_export_has_begun::<Postgres>().await;
+}
+
+async fn a_stalled_upload_blocks_no_writer<DB: Shapes>() {
+    let mut shop = Shop::<DB>::new().await;
+    let acme = shop.tenant("acme", shared).await;
+    let globex = shop.tenant("globex", shared).await;
+    let (before, theirs) = (shop.hashes(&acme).await, shop.hashes(&globex).await);
+    let (_, bundle) = shop.export(&acme).await;
+    // When the first part is written, the import has read all rows.
+    let (first, last) = bundle.split_at(bundle.len() - 4096);
+    let (mut writer, reader) = tokio::io::duplex(512);
+    let new = App::<DB>::new_tenant("copy", shared);
+    let upload = async {
+        writer.write_all(first).await.unwrap();
+        let id = DB::value(&globex);
+        let id = if DB::NAME == "SQLite" { format!("X'{id}'") } else { format!("'{id}'") };
+        shop.run_as(&globex, &format!("INSERT INTO projects VALUES ({id}, 5001, 'new')")).await;
+        writer.write_all(last).await.unwrap();
+    };
+    let ada = Actor::user("ada");
+    let (imported, ()) = tokio::join!(Box::pin(shop.provisioner.import(reader, new, &ada)), upload);
+    let copy = shop.hashes(&imported.unwrap().tenant).await;
+    assert_eq!(copy["projects"], before["projects"]);
+    assert_eq!(shop.hashes(&globex).await["projects"].0, theirs["projects"].0 + 1);
+    assert_eq!(shop.hashes(&acme).await, before, "the exported tenant is unchanged");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stalled_upload_blocks_no_writer_on_sqlite() {
+    a_stalled_upload_blocks_no_writer::<Sqlite>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stalled_upload_blocks_no_writer_on_postgres() {
+    a_stalled_upload_blocks_no_writer::<Postgres>().await;
 }
