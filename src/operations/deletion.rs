@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use super::circle::{delete_group, groups};
 use super::deletion_hook::DeletionHook;
 use super::deletion_plan::{DeletionPlan, check_holds, plan_of};
-use super::erase::{delete_rows, unlink_rows};
+use super::erase::delete_rows;
 use super::fence;
 use super::observed::{self, Operation};
 use super::receipt::DeletionReceipt;
@@ -235,14 +236,13 @@ impl<DB: TenantData> Deletion<DB> {
             !self.holds.contains_key(&table.name)
                 && (!drops || (table.own && matches!(placement, Placement::Schema { .. })))
         };
-        // Children before their parents.
-        let deleted: Vec<&DataTable> = tables.iter().rev().filter(is_deleted).collect();
-        for table in &deleted {
-            unlink_rows::<DB>(&mut conn, table, &tables, tenant.id()).await?;
-        }
-        for table in &deleted {
-            let rows = delete_rows::<DB>(&mut conn, table, tenant.id(), self.batch).await?;
-            *receipt.tables.entry(table.name.clone()).or_default() += rows;
+        let deleted: Vec<&DataTable> = tables.iter().filter(is_deleted).collect();
+        for mut group in groups(&tables) {
+            group.retain(is_deleted);
+            let rows = delete_group::<DB>(&mut conn, &group, tenant.id(), self.batch).await?;
+            for (table, rows) in group.iter().zip(rows) {
+                *receipt.tables.entry(table.name.clone()).or_default() += rows;
+            }
             self.record(receipt).await?;
         }
         for table in &deleted {

@@ -40,6 +40,7 @@
 //! [`Provisioner::deletion`]: crate::placement::Provisioner::deletion
 
 mod bundle;
+mod circle;
 mod deletion;
 mod deletion_hook;
 mod deletion_plan;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::io::AsyncRead;
 
 use super::bundle::TableHead;
-use super::erase::unlink_rows;
+use super::circle::{erase, groups};
 use super::import::{begin_copy, matched};
 use super::observed::{self, Operation};
 use super::reach::check_children;
@@ -14,7 +14,7 @@ use super::read::BundleReader;
 use super::rewrite::Rewrite;
 use super::row_writer::{RowWriter, begin, is_written};
 use super::stage::{stage_rows, write_staged};
-use super::statement::{count, delete_all, staged, staged_count};
+use super::statement::{count, staged, staged_count};
 use super::sync::Comparison;
 use super::table::{DataTable, check_reach};
 use super::tenant_data::TenantData;
@@ -194,12 +194,8 @@ impl<DB: TenantData> Restore<DB> {
         let own: Vec<DataTable> = tables.iter().map(|(table, _)| table.clone()).filter(is_written).collect();
         check_reach(&own)?;
         check_children::<DB>(&mut conn, &own, tenant.id()).await?;
-        for table in own.iter().rev() {
-            unlink_rows::<DB>(&mut conn, table, &own, tenant.id()).await?;
-        }
-        for table in own.iter().rev() {
-            let deleted = DB::run(&mut conn, delete_all::<DB>(table, tenant.id()), None).await;
-            deleted.map_err(|e| table.failed("deleted", &e))?;
+        for group in groups(&own) {
+            erase::<DB>(&mut conn, &group, tenant.id()).await?;
         }
         let writer = RowWriter::<DB>::new(&mut conn, &tables, tenant.id(), Rewrite::default(), shared);
         write_staged::<DB>(&mut stage, writer).await?;

@@ -268,6 +268,10 @@ impl TenantData for Sqlite {
         format!("{child} <> {own}")
     }
 
+    async fn restricted_keys(conn: &mut SqliteConnection) -> Result<Vec<(String, String)>> {
+        sqlite_beside::restricted_keys(conn).await
+    }
+
     fn delete_rows(table: &DataTable, condition: &str, limit: u32) -> String {
         let (id, ident) = (row_id(table, "t"), &table.ident);
         format!(

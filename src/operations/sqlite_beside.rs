@@ -86,6 +86,13 @@ pub(super) async fn copy_numbers(
     Ok(())
 }
 
+/// The foreign keys with RESTRICT, which is checked at once.
+pub(super) async fn restricted_keys(conn: &mut SqliteConnection) -> Result<Vec<(String, String)>> {
+    let sql = "SELECT m.name, k.\"table\" FROM sqlite_master m JOIN pragma_foreign_key_list(m.name) k \
+        WHERE m.type = 'table' AND k.on_delete = 'RESTRICT' AND k.seq = 0";
+    sqlx::query_as(sql).fetch_all(conn).await.map_err(|e| database_error(&e))
+}
+
 /// A name as an identifier in SQL.
 pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))

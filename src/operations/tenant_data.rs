@@ -1,7 +1,7 @@
 //! [`TenantData`]: what reading and writing the rows of one tenant needs from a database. `postgres.rs` and `sqlite.rs`
 //! implement it.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::time::Duration;
 
 use futures_util::stream::BoxStream;
@@ -224,6 +224,14 @@ pub trait TenantData: Provision {
     /// Whether the row `child` is another row than `t`.
     #[doc(hidden)]
     fn is_other_row(table: &DataTable) -> String;
+
+    /// The foreign keys that are checked at once, though the transaction defers them: the names of the child and the parent.
+    #[doc(hidden)]
+    fn restricted_keys(
+        _: &mut Self::Connection,
+    ) -> impl Future<Output = Result<Vec<(String, String)>>> + Send {
+        ready(Ok(Vec::new()))
+    }
 
     /// Deletes up to `limit` rows for which a condition holds.
     #[doc(hidden)]

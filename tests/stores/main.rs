@@ -16,6 +16,7 @@ mod bundle_numbers;
 mod bundles;
 mod cached;
 mod concurrency;
+mod deletion_circles;
 mod deletions;
 mod exclusive;
 mod health;
