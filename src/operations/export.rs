@@ -11,6 +11,7 @@ use tokio_tar::Header;
 
 use super::bundle::{FORMAT, HEAD, Head, MANIFEST, Manifest, TableHead, TableManifest};
 use super::observed::{self, Operation};
+use super::read::MAX_WRITTEN;
 use super::statement::{count, highest, rows, size};
 use super::table::DataTable;
 use super::tenant_data::TenantData;
@@ -66,7 +67,8 @@ impl<DB: TenantData> Export<'_, DB> {
     ///
     /// # Errors
     /// [`ErrorKind::TenantUnknown`]; [`ErrorKind::PlacementMissing`] if the place of the tenant does not exist;
-    /// [`ErrorKind::Misconfigured`] if a policy can hide rows from the owner of the tables; [`ErrorKind::StoreUnavailable`],
+    /// [`ErrorKind::Misconfigured`] if a policy can hide rows from the owner of the tables; [`ErrorKind::InvalidInput`] if a
+    /// row has more than 240 MiB, which no import would read; [`ErrorKind::StoreUnavailable`],
     /// also if the writer fails.
     pub async fn write_to(self, writer: impl AsyncWrite + Unpin + Send) -> Result<Manifest> {
         let tenant = self.tenant.clone();
@@ -155,6 +157,18 @@ async fn write_rows<DB: TenantData>(
     let mut all = DB::texts(conn, rows::<DB>(table, tenant.id()));
     while let Some(mut row) = all.try_next().await.map_err(|e| failed(&e))? {
         row.push('\n');
+        if row.len() > MAX_WRITTEN {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!(
+                    "a row of `{}` has {} MiB in a bundle, and no import reads more than {}; store large values in files, or \
+                     in several rows",
+                    table.name,
+                    row.len() >> 20,
+                    MAX_WRITTEN >> 20
+                ),
+            ));
+        }
         write_all(writer, row.as_bytes()).await?;
         hash.update(&row);
         count += 1;

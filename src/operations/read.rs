@@ -13,6 +13,8 @@ use crate::error::{Error, ErrorKind, Result};
 const MAX_JSON: u64 = 16 << 20;
 /// The longest line that is read: one row.
 const MAX_ROW: u64 = 256 << 20;
+/// The longest line that is written. It leaves room for other rows of its batch, which PostgreSQL limits to 256 MiB.
+pub(super) const MAX_WRITTEN: usize = 240 << 20;
 /// After how many bytes a batch of rows is passed on, however few they are.
 pub(super) const MAX_BATCH: usize = 8 << 20;
 

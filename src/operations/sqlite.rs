@@ -17,7 +17,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::placement::{SqlitePlaces, TenantLock};
 use crate::tenant::{Placement, TenantId, TenantIdValue};
 
-/// The tables with their columns: `hidden` is 2 or 3 for a generated one, and `pk` the position in the primary key.
+/// The tables with their columns: `hidden` is 2 or 3 for a generated one, 1 for one that a
+/// virtual table computes; and `pk` the position in the primary key.
 const COLUMNS: &str = "SELECT m.name, c.name, c.type, c.\"notnull\", c.pk, c.hidden FROM sqlite_master m \
     JOIN pragma_table_xinfo(m.name) c WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite!_%' ESCAPE '!' \
     ORDER BY m.name, c.cid";
@@ -314,7 +315,7 @@ fn data_table(name: &str, rows: &[ColumnRow], schema: &Schema) -> Option<DataTab
         return None; // The control plane's.
     }
     let (_, tenant, tenant_type, ..) = rows.iter().find(|row| row.1.eq_ignore_ascii_case(declared))?;
-    let data: Vec<&ColumnRow> = rows.iter().filter(|row| row.1 != *tenant && row.5 < 2).collect();
+    let data: Vec<&ColumnRow> = rows.iter().filter(|row| row.1 != *tenant && row.5 == 0).collect();
     let mut key: Vec<(i64, usize)> =
         data.iter().enumerate().filter(|(_, row)| row.4 > 0).map(|(at, row)| (row.4, at)).collect();
     key.sort_unstable();

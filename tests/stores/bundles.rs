@@ -6,6 +6,7 @@ use tenancy::context::Actor;
 use tenancy::tenant::{NewTenant, Slug, TenantStore};
 use tokio::io::AsyncWriteExt;
 
+use crate::common::TestBackend;
 use crate::operations_fixture::{Shapes, Shop};
 use crate::place_fixture::{App, provisioner_of};
 
@@ -217,4 +218,43 @@ async fn a_stalled_upload_blocks_no_writer_on_sqlite() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stalled_upload_blocks_no_writer_on_postgres() {
     a_stalled_upload_blocks_no_writer::<Postgres>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_no_import_reads_is_not_exported() {
+    let mut shop = Shop::<Sqlite>::with_tables(
+        "CREATE TABLE notes (tenant_id BLOB NOT NULL, id INTEGER NOT NULL, body BLOB, PRIMARY KEY (tenant_id, id))",
+    )
+    .await;
+    let acme = shop
+        .tenant_with("acme", shared, "INSERT INTO notes VALUES (X'TENANT', 1, zeroblob(126000000))")
+        .await;
+    let globex = shop.tenant_with("globex", shared, "INSERT INTO notes VALUES (X'TENANT', 1, X'00')").await;
+    let error = shop.provisioner.export(acme.id()).write_to(tokio::io::sink()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+    assert!(error.to_string().contains("a row of `notes` has 240 MiB"), "{error}");
+    assert_eq!(shop.hashes(&globex).await["notes"].0, 1, "another tenant is exported");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_of_full_text_search_are_imported_and_restored() {
+    let mut shop =
+        Shop::<Sqlite>::with_tables("CREATE VIRTUAL TABLE docs USING fts5 (tenant_id UNINDEXED, body)").await;
+    let rows = "INSERT INTO docs (tenant_id, body) VALUES (X'TENANT', 'hello world'), (X'TENANT', 'second')";
+    let acme = shop.tenant_with("acme", shared, rows).await;
+    let globex = shop.tenant_with("globex", shared, rows).await;
+    let (before, theirs) = (shop.hashes(&acme).await, shop.hashes(&globex).await);
+    let (_, bundle) = shop.export(&acme).await;
+    let copy = shop.import(&bundle, "copy").await.unwrap();
+    assert_eq!(shop.hashes(&copy).await["docs"], before["docs"]);
+    shop.run_as(&acme, &format!("DELETE FROM docs WHERE tenant_id = X'{}'", Sqlite::value(&acme))).await;
+    shop.close(&acme).await;
+    shop.restore(&acme, &bundle).await.unwrap();
+    assert_eq!(shop.hashes(&acme).await["docs"], before["docs"]);
+    let found = "SELECT count(*) FROM docs WHERE docs MATCH 'hello'";
+    assert_eq!(Sqlite::number(&shop.app.pool, found).await, 3);
+    shop.close(&copy).await;
+    let receipt = shop.provisioner.deletion(copy.id(), &Actor::user("ada")).run(copy.slug()).await.unwrap();
+    assert_eq!(receipt.tables["docs"], 2);
+    assert_eq!(shop.hashes(&globex).await, theirs, "another tenant is unchanged");
 }
