@@ -223,7 +223,7 @@ fn order<'a>(
                 && restricts(restricted, child, &table.name)
                 && links.any(|link| nullable(child, link).is_empty())
         };
-        !left.iter().any(|child| is_child(child))
+        !left.iter().any(is_child)
     }) {
         ordered.push(left.remove(at));
     }
