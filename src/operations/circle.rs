@@ -250,6 +250,7 @@ mod tests {
             columns: Vec::new(),
             key: None,
             key_has_tenant: false,
+            row: Vec::new(),
             links: parents.iter().map(link).collect(),
             children: Vec::new(),
             own: false,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::circle::check_circles;
-use super::reach::check_children;
+use super::reach::{check_children, check_outside};
 use super::statement::count;
 use super::table::{DataTable, check_reach};
 use super::tenant_data::TenantData;
@@ -96,6 +96,7 @@ pub(super) async fn plan_of<DB: TenantData>(
             }
             DB::set_tenant(&mut conn, Some(tenant.id())).await?;
             DB::pass_fences(&mut conn).await?;
+            check_outside(provisioner, &mut conn, tenant).await?;
             if !drops {
                 let deleted = tables.iter().filter(|table| !holds.contains_key(&table.name));
                 let deleted: Vec<DataTable> = deleted.cloned().collect();

@@ -11,6 +11,7 @@ use tokio_tar::Header;
 
 use super::bundle::{FORMAT, HEAD, Head, MANIFEST, Manifest, TableHead, TableManifest};
 use super::observed::{self, Operation};
+use super::reach::check_outside;
 use super::read::MAX_WRITTEN;
 use super::statement::{count, highest, rows, size};
 use super::table::DataTable;
@@ -67,9 +68,9 @@ impl<DB: TenantData> Export<'_, DB> {
     ///
     /// # Errors
     /// [`ErrorKind::TenantUnknown`]; [`ErrorKind::PlacementMissing`] if the place of the tenant does not exist;
-    /// [`ErrorKind::Misconfigured`] if a policy can hide rows from the owner of the tables; [`ErrorKind::InvalidInput`] if a
-    /// row has more than 240 MiB, which no import would read; [`ErrorKind::StoreUnavailable`],
-    /// also if the writer fails.
+    /// [`ErrorKind::Misconfigured`] if a policy can hide rows from the owner of the tables; [`ErrorKind::Conflict`] if the
+    /// tenant has rows outside of its schema; [`ErrorKind::InvalidInput`] if a row has more than 240 MiB, which no import would
+    /// read; [`ErrorKind::StoreUnavailable`], also if the writer fails.
     pub async fn write_to(self, writer: impl AsyncWrite + Unpin + Send) -> Result<Manifest> {
         let tenant = self.tenant.clone();
         observed::operation(Operation::Export, &tenant, None, Box::pin(self.write_bundle(writer))).await
@@ -81,6 +82,9 @@ impl<DB: TenantData> Export<'_, DB> {
         let mut conn = DB::connect_to(&provisioner.places, tenant.placement()).await?;
         let tables = DB::data_tables(&mut conn, tenant.placement(), &provisioner.schema).await?;
         DB::set_tenant(&mut conn, Some(tenant.id())).await?;
+        // Where the tenant was before a move, it is refused.
+        DB::pass_fences(&mut conn).await?;
+        check_outside(provisioner, &mut conn, &tenant).await?;
         DB::run(&mut conn, DB::BEGIN_SNAPSHOT.to_owned(), None).await.map_err(|e| database_error(&e))?;
         // On PostgreSQL the snapshot begins with the first statement after it.
         DB::read_number(&mut conn, "SELECT 1".to_owned() + DB::AS_NUMBER)

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::fence::{moved, moves_own};
-use super::reach::referring;
+use super::reach::{outside, referring};
 use super::statement::{count, size};
 use super::table::check_reach;
 use super::tenant_data::TenantData;
@@ -94,6 +94,7 @@ pub(super) async fn plan_of<DB: TenantData>(
         refused.push(error.to_string());
     }
     refused.extend(referring::<DB>(&mut conn, &tables, tenant.id()).await?);
+    refused.extend(outside(provisioner, &mut conn, tenant).await?);
     if moves_own(&source, &target) {
         refused.extend(DB::uncopied(&mut conn, &tables).await?);
     }

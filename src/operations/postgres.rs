@@ -1,8 +1,10 @@
 //! [`TenantData`] for PostgreSQL.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::stream::{BoxStream, StreamExt};
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use sqlx::postgres::{PgConnection, Postgres};
 use sqlx::{AssertSqlSafe, Connection, Row};
@@ -28,6 +30,16 @@ use crate::tenant::{Placement, TenantId};
 const SETTINGS: &str = "SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'iso_8601'; SET TimeZone = 'UTC'; \
     SET extra_float_digits = 3; SET bytea_output = 'hex'; SET xmlbinary = 'base64'; SET lc_monetary = 'C'; \
     SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET client_min_messages = 'error'";
+
+/// The table of each partition.
+const ROOTS: &str = "SELECT oid::bigint AS part, pg_partition_root(oid)::oid::bigint AS root FROM pg_class \
+    WHERE relispartition AND relkind IN ('r', 'p', 'f')";
+
+#[derive(Deserialize)]
+struct Partition {
+    part: i64,
+    root: i64,
+}
 
 impl TenantData for Postgres {
     const EACH_ROW: &'static str = "FROM jsonb_array_elements($1::text::jsonb) AS r(value) WHERE true";
@@ -105,9 +117,14 @@ impl TenantData for Postgres {
             owned.push(relation);
             tables.push(data_table(relation, &column.name, &indexes, own));
         }
+        check_names(&tables)?;
+        // A key of a partition alone, and one that refers to a partition, are of their table.
+        let parts: Vec<Partition> = all(conn, ROOTS).await?;
+        let roots: BTreeMap<i64, i64> = parts.iter().map(|one| (one.part, one.root)).collect();
+        let root = |oid: i64| roots.get(&oid).copied().unwrap_or(oid);
         for (table, relation) in tables.iter_mut().zip(&owned) {
-            for key in keys.iter().filter(|key| key.child == relation.oid) {
-                let parent = owned.iter().find(|parent| parent.oid == key.parent);
+            for key in keys.iter().filter(|key| root(key.child) == relation.oid) {
+                let parent = owned.iter().find(|parent| parent.oid == root(key.parent));
                 let Some(parent) = parent else { continue };
                 let columns = key.columns.iter().map(|(child, parent)| (quoted(child), quoted(parent)));
                 let columns = columns.filter(|(child, _)| *child != table.tenant).collect();
@@ -251,18 +268,6 @@ impl TenantData for Postgres {
         format!("{text} COLLATE \"C\"")
     }
 
-    fn is_other_row(_: &DataTable) -> String {
-        "(child.tableoid, child.ctid) <> (t.tableoid, t.ctid)".to_owned()
-    }
-
-    fn delete_rows(table: &DataTable, condition: &str, limit: u32) -> String {
-        let (only, ident) = (table.only, &table.ident);
-        format!(
-            "DELETE FROM {only}{ident} AS t WHERE (t.tableoid, t.ctid) IN \
-             (SELECT t.tableoid, t.ctid FROM {only}{ident} AS t WHERE {condition} LIMIT {limit})"
-        )
-    }
-
     async fn run(conn: &mut PgConnection, sql: String, parameter: Option<&str>) -> sqlx::Result<u64> {
         let query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
         let query = if let Some(parameter) = parameter { query.bind(parameter) } else { query };
@@ -275,6 +280,19 @@ impl TenantData for Postgres {
 
     async fn read_number(conn: &mut PgConnection, sql: String) -> sqlx::Result<i64> {
         sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).fetch_one(conn).await
+    }
+}
+
+/// Refuses two tables that a bundle would take for one.
+fn check_names(tables: &[DataTable]) -> Result<()> {
+    let mut names: Vec<&str> = tables.iter().map(|table| &*table.name).collect();
+    names.sort_unstable();
+    match names.windows(2).find(|pair| pair[0] == pair[1]) {
+        None => Ok(()),
+        Some(pair) => Err(misconfigured(format!(
+            "two tables with rows of tenants have the name `{}`; rename the one that has a dot in its name",
+            pair[0]
+        ))),
     }
 }
 
@@ -326,6 +344,7 @@ fn data_table(relation: &Relation, tenant: &str, indexes: &[Index], own: bool) -
         key,
         key_has_tenant: primary.is_some_and(|index| index.contains(tenant)),
         columns,
+        row: ["tableoid", "ctid"].map(str::to_owned).to_vec(),
         links: Vec::new(),
         children: Vec::new(),
         own,

@@ -1,10 +1,13 @@
-//! Tables without the tenant column whose foreign key refers to a row of a tenant. What deletes the row would change them.
+//! What an operation on the rows of a tenant would leave out or change beside them: rows in tables without the tenant
+//! column, and rows outside of the tenant's schema.
 
-use super::statement::of_tenant;
+use super::statement::{count, of_tenant};
 use super::table::{ChildTable, DataTable};
 use super::tenant_data::TenantData;
+use crate::database::database_error;
 use crate::error::{Error, ErrorKind, Result};
-use crate::tenant::TenantId;
+use crate::placement::Provisioner;
+use crate::tenant::{Placement, Tenant, TenantId};
 
 /// Why rows of these tables cannot be deleted: a table without the tenant column refers to some. The tenant is set.
 pub(super) async fn referring<DB: TenantData>(
@@ -45,6 +48,47 @@ pub(super) async fn check_children<DB: TenantData>(
     match referring::<DB>(conn, tables, tenant).await?.into_iter().next() {
         None => Ok(()),
         Some(why) => Err(Error::new(ErrorKind::Misconfigured, why)),
+    }
+}
+
+/// Where a tenant with a schema of its own has rows outside of it: a statement can name the schema of another table. The
+/// tenant is set, and the fences are passed.
+pub(super) async fn outside<DB: TenantData>(
+    provisioner: &Provisioner<DB>,
+    conn: &mut DB::Connection,
+    tenant: &Tenant,
+) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    if !matches!(tenant.placement(), Placement::Schema { .. }) {
+        return Ok(found);
+    }
+    // A move copies rows from one to the other.
+    let moves = provisioner.unfinished_moves().await?;
+    if moves.iter().any(|unfinished| unfinished.tenant == *tenant.id()) {
+        return Ok(found);
+    }
+    for table in DB::data_tables(conn, &Placement::Shared, &provisioner.schema).await? {
+        let rows = DB::read_number(conn, count::<DB>(&table, tenant.id())).await;
+        if !table.own && rows.map_err(|e| database_error(&e))? > 0 {
+            found.push(format!(
+                "`{}` has rows of the tenant and is outside of the {}; move them into a table of the schema, or delete them",
+                table.ident,
+                tenant.placement()
+            ));
+        }
+    }
+    Ok(found)
+}
+
+/// Refuses a tenant with rows outside of its schema, as [`outside`].
+pub(super) async fn check_outside<DB: TenantData>(
+    provisioner: &Provisioner<DB>,
+    conn: &mut DB::Connection,
+    tenant: &Tenant,
+) -> Result<()> {
+    match outside(provisioner, conn, tenant).await?.into_iter().next() {
+        None => Ok(()),
+        Some(why) => Err(Error::new(ErrorKind::Conflict, why)),
     }
 }
 

@@ -3,12 +3,12 @@
 use super::bundle::TableHead;
 use super::read::{Row, array_of};
 use super::rewrite::Rewrite;
-use super::statement::{insert, keep_links, set_links};
+use super::statement::{insert, keep_links, set_links, staged_count};
 use super::sync::backward;
 use super::table::DataTable;
 use super::tenant_data::TenantData;
 use crate::database::database_error;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::TenantId;
 
 /// The library's own tables whose rows are written. Audit events and metered usage stay with their tenant.
@@ -78,9 +78,18 @@ impl<'a, DB: TenantData> RowWriter<'a, DB> {
     pub(super) async fn finish(self) -> Result<()> {
         for (at, (table, _)) in self.tables.iter().enumerate() {
             let later = self.later(at);
-            if !later.is_empty() {
+            let stored =
+                DB::read_number(self.conn, staged_count(at)).await.map_err(|e| database_error(&e))?;
+            if stored > 0 {
+                if table.key.is_none() {
+                    return Err(ambiguous(table));
+                }
                 let set = set_links::<DB>(table, self.tenant, at, &later);
-                DB::run(self.conn, set, None).await.map_err(|e| table.failed("written", &e))?;
+                let set = DB::run(self.conn, set, None).await.map_err(|e| table.failed("written", &e))?;
+                // In SQLite a primary key can be null, and then identifies no row.
+                if i64::try_from(set) != Ok(stored) {
+                    return Err(ambiguous(table));
+                }
             }
             DB::advance_numbers(self.conn, table, self.tenant, self.shared).await?;
         }
@@ -91,6 +100,17 @@ impl<'a, DB: TenantData> RowWriter<'a, DB> {
         let names: Vec<&str> = self.tables[at..].iter().map(|(table, _)| &*table.name).collect();
         backward(&self.tables[at].0, &names)
     }
+}
+
+fn ambiguous(table: &DataTable) -> Error {
+    Error::new(
+        ErrorKind::Misconfigured,
+        format!(
+            "rows of `{}` refer to rows that are written after them, and have no primary key by which they could be found \
+             again; give the table a primary key of columns that are NOT NULL",
+            table.name
+        ),
+    )
 }
 
 /// Whether the rows of a table belong to another tenant or to another time as well.

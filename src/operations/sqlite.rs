@@ -7,9 +7,9 @@ use std::time::Duration;
 use futures_util::stream::{BoxStream, StreamExt};
 use sqlx::AssertSqlSafe;
 use sqlx::sqlite::{Sqlite, SqliteConnection};
-use tenancy_sql::{Dialect, Schema};
+use tenancy_sql::{Dialect, Schema, TenantType};
 
-use super::sqlite_beside::{self, KeyRow, quoted};
+use super::sqlite_beside::{self, ColumnRow, KeyRow, is_text, quoted, row_of};
 use super::table::{DataColumn, DataTable, Link, parents_first};
 use super::tenant_data::TenantData;
 use crate::database::{database_error, own_grants};
@@ -25,8 +25,6 @@ const COLUMNS: &str = "SELECT m.name, c.name, c.type, c.\"notnull\", c.pk, c.hid
 
 const FOREIGN_KEYS: &str = "SELECT m.name, k.id, k.\"table\", k.\"from\", k.\"to\", k.on_delete FROM sqlite_master m \
     JOIN pragma_foreign_key_list(m.name) k WHERE m.type = 'table' ORDER BY m.name, k.id, k.seq";
-
-type ColumnRow = (String, String, String, bool, i64, i64);
 
 impl TenantData for Sqlite {
     const EACH_ROW: &'static str = "FROM json_each($1) AS r WHERE true";
@@ -72,9 +70,21 @@ impl TenantData for Sqlite {
         for row in rows {
             by_table.entry(row.0.clone()).or_default().push(row);
         }
+        let without_rowid = "SELECT name FROM pragma_table_list WHERE schema = 'main' AND wr";
+        let without_rowid: Vec<String> =
+            sqlx::query_scalar(without_rowid).fetch_all(&mut *conn).await.map_err(|e| database_error(&e))?;
         let mut tables = Vec::new();
         for (name, columns) in by_table {
-            tables.extend(data_table(&name, &columns, schema));
+            if let Some(table) = data_table(&name, &columns, schema) {
+                tables.push(DataTable { row: row_of(&name, &columns, &without_rowid)?, ..table });
+            }
+        }
+        // `TenantDb` binds a tenant in one way for all tables of the application.
+        let is_text = |table: &DataTable| !table.own && is_text(&table.tenant_type);
+        if schema.tenant_type() == Some(TenantType::Text) || tables.iter().any(is_text) {
+            for table in tables.iter_mut().filter(|table| !table.own) {
+                "TEXT".clone_into(&mut table.tenant_type);
+            }
         }
         let keys: Vec<KeyRow> =
             sqlx::query_as(FOREIGN_KEYS).fetch_all(conn).await.map_err(|e| database_error(&e))?;
@@ -228,8 +238,7 @@ impl TenantData for Sqlite {
     }
 
     fn tenant_value(r#type: &str, tenant: &TenantId) -> String {
-        let r#type = r#type.to_ascii_uppercase();
-        let is_text = ["CHAR", "CLOB", "TEXT"].iter().any(|word| r#type.contains(word));
+        let is_text = is_text(r#type);
         match tenant.value() {
             TenantIdValue::Uuid(id) if !is_text => format!("X'{}'", id.simple()),
             TenantIdValue::Int(id) if !is_text => id.to_string(),
@@ -246,9 +255,10 @@ impl TenantData for Sqlite {
 
     fn value_of(text: &str, _: &str) -> String {
         format!(
+            // A text can have a NUL, where `substr` of a text ends.
             "CASE substr({text}, 1, 1) WHEN 'i' THEN CAST(substr({text}, 2) AS INTEGER) \
              WHEN 'r' THEN CASE {text} WHEN 'rInf' THEN 9e999 WHEN 'r-Inf' THEN -9e999 ELSE CAST(substr({text}, 2) AS REAL) END \
-             WHEN 't' THEN substr({text}, 2) WHEN 'x' THEN unhex(substr({text}, 2)) END"
+             WHEN 't' THEN CAST(substr(CAST({text} AS BLOB), 1 + length(CAST('t' AS BLOB))) AS TEXT) WHEN 'x' THEN unhex(substr({text}, 2)) END"
         )
     }
 
@@ -264,21 +274,8 @@ impl TenantData for Sqlite {
         format!("{text} COLLATE BINARY")
     }
 
-    fn is_other_row(table: &DataTable) -> String {
-        let [child, own] = ["child", "t"].map(|of| row_id(table, of));
-        format!("{child} <> {own}")
-    }
-
     async fn restricted_keys(conn: &mut SqliteConnection) -> Result<Vec<(String, String)>> {
         sqlite_beside::restricted_keys(conn).await
-    }
-
-    fn delete_rows(table: &DataTable, condition: &str, limit: u32) -> String {
-        let (id, ident) = (row_id(table, "t"), &table.ident);
-        format!(
-            "DELETE FROM {ident} AS t WHERE {id} IN (SELECT {} FROM {ident} AS t WHERE {condition} LIMIT {limit})",
-            id.trim_matches(['(', ')'])
-        )
     }
 
     async fn run(conn: &mut SqliteConnection, sql: String, parameter: Option<&str>) -> sqlx::Result<u64> {
@@ -294,17 +291,6 @@ impl TenantData for Sqlite {
     async fn read_number(conn: &mut SqliteConnection, sql: String) -> sqlx::Result<i64> {
         sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).fetch_one(conn).await
     }
-}
-
-/// What identifies a row: its primary key, which every table without a `rowid` has.
-fn row_id(table: &DataTable, of: &str) -> String {
-    if table.key.is_none() {
-        return format!("{of}.rowid");
-    }
-    let tenant = Some(&table.tenant).filter(|_| table.key_has_tenant);
-    let columns = tenant.into_iter().chain(table.key_columns().map(|column| &column.ident));
-    let columns: Vec<String> = columns.map(|column| format!("{of}.{column}")).collect();
-    format!("({})", columns.join(", "))
 }
 
 /// A table of tenants; `None` for any other table.
@@ -328,6 +314,7 @@ fn data_table(name: &str, rows: &[ColumnRow], schema: &Schema) -> Option<DataTab
         tenant_type: tenant_type.clone(),
         key: (key_has_tenant || !key.is_empty()).then(|| key.into_iter().map(|(_, at)| at).collect()),
         key_has_tenant,
+        row: Vec::new(),
         columns: data
             .iter()
             .map(|row| DataColumn {

@@ -1,4 +1,4 @@
-//! What SQLite has beside the rows of tenants: tables that refer to them, and generated numbers.
+//! What SQLite has beside the rows of tenants: tables that refer to them, the types of tenant columns, and the numbers of rows.
 
 use sqlx::sqlite::{Sqlite, SqliteConnection};
 
@@ -6,7 +6,10 @@ use super::rewrite::used_up;
 use super::table::{ChildTable, DataColumn, DataTable};
 use super::tenant_data::TenantData;
 use crate::database::database_error;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+
+/// A column: its table, its name and type, whether it is `NOT NULL`, its position in the primary key, and whether it is hidden.
+pub(super) type ColumnRow = (String, String, String, bool, i64, i64);
 
 /// A column of a foreign key: the child, the number of the key, the parent, a column of each, and the action.
 pub(super) type KeyRow = (String, i64, String, String, Option<String>, String);
@@ -96,4 +99,29 @@ pub(super) async fn restricted_keys(conn: &mut SqliteConnection) -> Result<Vec<(
 /// A name as an identifier in SQL.
 pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Whether a column of this type has texts.
+pub(super) fn is_text(r#type: &str) -> bool {
+    let r#type = r#type.to_ascii_uppercase();
+    ["CHAR", "CLOB", "TEXT"].iter().any(|word| r#type.contains(word))
+}
+
+/// What identifies a row: its number, or its primary key in a table `WITHOUT ROWID`.
+///
+/// A primary key alone does not: it can be null. A column can have the name of the number.
+pub(super) fn row_of(name: &str, rows: &[ColumnRow], without_rowid: &[String]) -> Result<Vec<String>> {
+    if without_rowid.iter().any(|one| one == name) {
+        return Ok(rows.iter().filter(|row| row.4 > 0).map(|row| quoted(&row.1)).collect());
+    }
+    let is_column = |number: &&&str| rows.iter().any(|row| row.1.eq_ignore_ascii_case(number));
+    match ["rowid", "_rowid_", "oid"].iter().find(|number| !is_column(number)) {
+        Some(number) => Ok(vec![(*number).to_owned()]),
+        None => Err(Error::new(
+            ErrorKind::Misconfigured,
+            format!(
+                "`{name}` has columns of the names `rowid`, `_rowid_` and `oid`, so its rows have no number; rename one of them"
+            ),
+        )),
+    }
 }

@@ -44,12 +44,14 @@ fn ordered<DB: TenantData>(table: &DataTable) -> String {
     keys.join(", ")
 }
 
-/// Inserts the rows of the parameter, a JSON array of rows, without the columns at the positions `left_out`.
+/// Inserts the rows of the parameter, a JSON array of rows. The columns at the positions `left_out` are null.
 pub(super) fn insert<DB: TenantData>(table: &DataTable, tenant: &TenantId, left_out: &[usize]) -> String {
-    let columns = || table.columns.iter().enumerate().filter(|(at, _)| !left_out.contains(at));
     let names: Vec<&str> =
-        [&*table.tenant].into_iter().chain(columns().map(|(_, column)| &*column.ident)).collect();
-    let values = columns().map(|(at, column)| DB::value_of(&DB::item(at), &column.r#type));
+        [&*table.tenant].into_iter().chain(table.columns.iter().map(|column| &*column.ident)).collect();
+    // A column that was not named would get its default.
+    let text = |at: usize| if left_out.contains(&at) { "NULL".to_owned() } else { DB::item(at) };
+    let values = table.columns.iter().enumerate();
+    let values = values.map(|(at, column)| DB::value_of(&text(at), &column.r#type));
     let values: Vec<String> =
         [DB::tenant_value(&table.tenant_type, tenant)].into_iter().chain(values).collect();
     format!(
@@ -83,7 +85,8 @@ pub(super) fn set_links<DB: TenantData>(
     let stored = format!("r.of_table = {number}");
     let condition: Vec<String> = [of_tenant::<DB>(table, tenant), stored].into_iter().chain(key).collect();
     format!(
-        "UPDATE {} AS t SET {} FROM {LINKS} AS r WHERE {}",
+        "UPDATE {}{} AS t SET {} FROM {LINKS} AS r WHERE {}",
+        table.only,
         table.ident,
         set.join(", "),
         condition.join(" AND ")
@@ -115,16 +118,26 @@ pub(super) fn delete_some<DB: TenantData>(
     limit: u32,
     leaves_only: bool,
 ) -> String {
-    let mut condition = of_tenant::<DB>(table, tenant);
+    let row = |of: &str| {
+        let columns: Vec<String> = table.row.iter().map(|column| format!("{of}.{column}")).collect();
+        columns.join(", ")
+    };
+    let of_tenant = of_tenant::<DB>(table, tenant);
+    let mut condition = of_tenant.clone();
     for link in table.links.iter().filter(|link| leaves_only && link.parent == table.name) {
         let pairs = link.columns.iter().map(|(child, parent)| format!("child.{child} = t.{parent}"));
         let own = format!("child.{0} = t.{0}", table.tenant);
-        let pairs: Vec<String> = [own, DB::is_other_row(table)].into_iter().chain(pairs).collect();
+        let other = format!("({}) <> ({})", row("child"), row("t"));
+        let pairs: Vec<String> = [own, other].into_iter().chain(pairs).collect();
         let (only, ident, pairs) = (table.only, &table.ident, pairs.join(" AND "));
         // Writing to a String cannot fail.
         let _ = write!(condition, " AND NOT EXISTS (SELECT 1 FROM {only}{ident} AS child WHERE {pairs})");
     }
-    DB::delete_rows(table, &condition, limit)
+    let (only, ident, own) = (table.only, &table.ident, row("t"));
+    format!(
+        "DELETE FROM {only}{ident} AS t WHERE {of_tenant} AND ({own}) IN \
+         (SELECT {own} FROM {only}{ident} AS t WHERE {condition} LIMIT {limit})"
+    )
 }
 
 /// Deletes every row.
@@ -188,9 +201,9 @@ pub(super) fn update<DB: TenantData>(
     let set: Vec<String> = set.map(|(at, column)| format!("{} = {}", column.ident, value(at))).collect();
     let same = key.iter().map(|at| format!("t.{} = {}", table.columns[*at].ident, value(*at)));
     let condition: Vec<String> = [of_tenant::<DB>(table, tenant)].into_iter().chain(same).collect();
-    let (ident, condition) = (&table.ident, condition.join(" AND "));
+    let (only, ident, condition) = (table.only, &table.ident, condition.join(" AND "));
     (!set.is_empty())
-        .then(|| format!("UPDATE {ident} AS t SET {} {} AND {condition}", set.join(", "), DB::EACH_ROW))
+        .then(|| format!("UPDATE {only}{ident} AS t SET {} {} AND {condition}", set.join(", "), DB::EACH_ROW))
 }
 
 /// Deletes the rows whose primary keys are in the parameter, a JSON array of keys.

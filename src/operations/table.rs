@@ -25,6 +25,8 @@ pub struct DataTable {
     pub(crate) key: Option<Vec<usize>>,
     /// Whether the primary key contains the tenant column. If it does not, its values are unique over all tenants.
     pub(crate) key_has_tenant: bool,
+    /// The columns in SQL that identify a row on this server, also without a primary key.
+    pub(crate) row: Vec<String>,
     /// The foreign keys to tables with rows of tenants.
     pub(crate) links: Vec<Link>,
     /// The tables without the tenant column whose foreign keys refer to this table.
@@ -161,6 +163,7 @@ mod tests {
             columns: Vec::new(),
             key: None,
             key_has_tenant: false,
+            row: Vec::new(),
             links: parents.iter().map(link).collect(),
             children: Vec::new(),
             own: false,

@@ -221,10 +221,6 @@ pub trait TenantData: Provision {
     #[doc(hidden)]
     fn by_bytes(text: &str) -> String;
 
-    /// Whether the row `child` is another row than `t`.
-    #[doc(hidden)]
-    fn is_other_row(table: &DataTable) -> String;
-
     /// The foreign keys that are checked at once, though the transaction defers them: the names of the child and the parent.
     #[doc(hidden)]
     fn restricted_keys(
@@ -232,10 +228,6 @@ pub trait TenantData: Provision {
     ) -> impl Future<Output = Result<Vec<(String, String)>>> + Send {
         ready(Ok(Vec::new()))
     }
-
-    /// Deletes up to `limit` rows for which a condition holds.
-    #[doc(hidden)]
-    fn delete_rows(table: &DataTable, condition: &str, limit: u32) -> String;
 
     /// Runs a statement, with a text as its parameter, and returns how many rows it changed.
     #[doc(hidden)]

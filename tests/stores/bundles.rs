@@ -222,7 +222,7 @@ async fn a_stalled_upload_blocks_no_writer_on_postgres() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_row_that_no_import_reads_is_not_exported() {
-    let mut shop = Shop::<Sqlite>::with_tables(
+    let mut shop = Shop::<Sqlite>::with(
         "CREATE TABLE notes (tenant_id BLOB NOT NULL, id INTEGER NOT NULL, body BLOB, PRIMARY KEY (tenant_id, id))",
     )
     .await;
@@ -239,7 +239,7 @@ async fn a_row_that_no_import_reads_is_not_exported() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_of_full_text_search_are_imported_and_restored() {
     let mut shop =
-        Shop::<Sqlite>::with_tables("CREATE VIRTUAL TABLE docs USING fts5 (tenant_id UNINDEXED, body)").await;
+        Shop::<Sqlite>::with("CREATE VIRTUAL TABLE docs USING fts5 (tenant_id UNINDEXED, body)").await;
     let rows = "INSERT INTO docs (tenant_id, body) VALUES (X'TENANT', 'hello world'), (X'TENANT', 'second')";
     let acme = shop.tenant_with("acme", shared, rows).await;
     let globex = shop.tenant_with("globex", shared, rows).await;

@@ -12,7 +12,7 @@ fn shared(tenant: NewTenant) -> NewTenant {
 }
 
 async fn two_tenants<DB: Shapes>(sql: &str, rows: &str) -> (Shop<DB>, Tenant, Tenant) {
-    let mut shop = Shop::<DB>::with_tables(sql).await;
+    let mut shop = Shop::<DB>::with(sql).await;
     let acme = shop.tenant_with("acme", shared, rows).await;
     let globex = shop.tenant_with("globex", shared, rows).await;
     (shop, acme, globex)

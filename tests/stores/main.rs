@@ -27,6 +27,7 @@ mod leases;
 mod meters;
 mod node;
 mod observed;
+mod odd_tables;
 mod operation_futures;
 mod operations_fixture;
 mod operations_observed;

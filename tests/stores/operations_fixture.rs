@@ -1,11 +1,10 @@
 //! Fixture: an application with tables of every shape, in which tenants have rows.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use sqlx::{Pool, Postgres, Sqlite};
 use tenancy::context::Actor;
-use tenancy::operations::{Manifest, TenantData};
+use tenancy::operations::{DeletionReceipt, Manifest, TenantData};
 use tenancy::placement::Provisioner;
 use tenancy::tenant::{NewTenant, Tenant, TenantStatus, TenantStore};
 
@@ -26,6 +25,8 @@ pub(crate) trait Shapes: TestPlaces + TenantData {
     async fn actions(pool: &Pool<Self>, tenant: &Tenant) -> Vec<String>;
     /// A transaction of a tenant.
     fn begin_as(id: &str) -> String;
+    /// A number that a tenant sees.
+    async fn number_as(pool: &Pool<Self>, id: &str, sql: &str) -> i64;
     /// The value of a tenant column.
     fn value(tenant: &Tenant) -> String;
 }
@@ -72,6 +73,14 @@ impl Shapes for Postgres {
 
     fn begin_as(id: &str) -> String {
         format!("BEGIN; SET LOCAL app.tenant_id = '{id}'")
+    }
+
+    async fn number_as(pool: &Pool<Self>, id: &str, sql: &str) -> i64 {
+        let mut tx = pool.begin().await.unwrap();
+        let set = sqlx::query("SELECT set_config('app.tenant_id', $1, true)").bind(id);
+        set.execute(&mut *tx).await.unwrap();
+        let sql = sqlx::AssertSqlSafe(format!("SELECT ({sql})::bigint"));
+        sqlx::query_scalar(sql).fetch_one(&mut *tx).await.unwrap()
     }
 
     async fn actions(pool: &Pool<Self>, tenant: &Tenant) -> Vec<String> {
@@ -125,6 +134,10 @@ impl Shapes for Sqlite {
         "BEGIN".to_owned()
     }
 
+    async fn number_as(pool: &Pool<Self>, _: &str, sql: &str) -> i64 {
+        <Self as crate::common::TestBackend>::number(pool, sql).await
+    }
+
     async fn actions(pool: &Pool<Self>, tenant: &Tenant) -> Vec<String> {
         let sql = "SELECT action FROM tenancy_audit_events WHERE tenant_id = $1";
         sqlx::query_scalar(sql).bind(id_text(tenant.id())).fetch_all(pool).await.unwrap()
@@ -143,13 +156,13 @@ pub(crate) struct Shop<DB: Shapes> {
 
 impl<DB: Shapes> Shop<DB> {
     pub(crate) async fn new() -> Self {
-        Self::with_tables(DB::APPLICATION).await
+        Self::with(DB::APPLICATION).await
     }
 
-    /// An application with other tables.
-    pub(crate) async fn with_tables(sql: &str) -> Self {
+    /// An application with tables of a test's own.
+    pub(crate) async fn with(tables: &str) -> Self {
         let app = App::new().await;
-        let provisioner = provisioner_of(&app.pool, app.files.path(), &[DB::PROJECTS, sql]);
+        let provisioner = provisioner_of(&app.pool, app.files.path(), &[DB::PROJECTS, tables]);
         let migrated: Vec<_> = provisioner.migrations().run().collect().await;
         assert!(migrated.iter().all(|place| place.as_ref().unwrap().result.is_ok()), "{migrated:?}");
         Self { app, provisioner }
@@ -160,7 +173,7 @@ impl<DB: Shapes> Shop<DB> {
         self.tenant_with(slug, kind, DB::ROWS).await
     }
 
-    /// A tenant with these rows. `TENANT` is the id of the tenant.
+    /// A tenant with these rows, in which `TENANT` is its id.
     pub(crate) async fn tenant_with(
         &mut self,
         slug: &str,
@@ -172,16 +185,26 @@ impl<DB: Shapes> Shop<DB> {
         Tenant::clone(&created)
     }
 
-    /// Imports a bundle into the shared tables.
-    pub(crate) async fn import(&self, bundle: &[u8], slug: &str) -> tenancy::Result<Arc<Tenant>> {
-        let new = App::<DB>::new_tenant(slug, |new| new);
-        Ok(self.provisioner.import(bundle, new, &Actor::user("ada")).await?.tenant)
+    /// A number that a tenant sees, from SQL in which `TENANT` is its id.
+    pub(crate) async fn number(&self, tenant: &Tenant, sql: &str) -> i64 {
+        let sql = sql.replace("TENANT", &DB::value(tenant));
+        DB::number_as(&self.app.place(tenant), &tenant.id().to_string(), &sql).await
     }
 
-    /// Restores a tenant, which is closed.
+    /// A tenant in the shared tables with the rows of a bundle.
+    pub(crate) async fn import(&self, bundle: &[u8], slug: &str) -> tenancy::Result<Tenant> {
+        let new = App::<DB>::new_tenant(slug, |new| new);
+        let imported = self.provisioner.import(bundle, new, &Actor::user("ada")).await?;
+        Ok(Tenant::clone(&imported.tenant))
+    }
+
     pub(crate) async fn restore(&self, tenant: &Tenant, bundle: &[u8]) -> tenancy::Result<()> {
         let restore = self.provisioner.restore(tenant.id(), bundle).await?;
         restore.apply(tenant.slug(), &Actor::user("ada")).await
+    }
+
+    pub(crate) async fn delete(&self, tenant: &Tenant) -> tenancy::Result<DeletionReceipt> {
+        self.provisioner.deletion(tenant.id(), &Actor::user("ada")).run(tenant.slug()).await
     }
 
     /// Runs SQL in the place of a tenant, in one transaction.
