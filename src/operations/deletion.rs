@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
+use super::circle::{delete_group, groups};
 use super::deletion_hook::DeletionHook;
 use super::deletion_plan::{DeletionPlan, check_holds, plan_of};
 use super::deletion_record::DeletionRecord;
-use super::erase::{delete_rows, unlink_rows};
+use super::erase::delete_rows;
 use super::fence;
 use super::observed::{self, Operation};
 use super::receipt::DeletionReceipt;
@@ -256,22 +257,23 @@ impl<DB: TenantData> Deletion<DB> {
             !self.holds.contains_key(&table.name)
                 && (!drops || (table.own && matches!(placement, Placement::Schema { .. })))
         };
-        // Children before their parents.
-        let deleted: Vec<&DataTable> = tables.iter().rev().filter(is_deleted).collect();
+        let deleted: Vec<&DataTable> = tables.iter().filter(is_deleted).collect();
         let at = |name: &str| tables.iter().position(|table| table.name == *name);
         let has_backward_key = |table: &&&DataTable| {
             table.links.iter().any(|link| !link.required && at(&link.parent) > at(&table.name))
         };
         record.unlinked.extend(deleted.iter().filter(has_backward_key).map(|table| table.name.clone()));
         self.record(record).await?;
-        for table in &deleted {
-            unlink_rows::<DB>(&mut conn, table, &tables, tenant.id()).await?;
-        }
-        for table in &deleted {
-            record.begin(&table.name, rows_of::<DB>(&mut conn, table, tenant.id()).await?);
+        for mut group in groups(&tables) {
+            group.retain(is_deleted);
+            for table in &group {
+                record.begin(&table.name, rows_of::<DB>(&mut conn, table, tenant.id()).await?);
+            }
             self.record(record).await?;
-            let rows = delete_rows::<DB>(&mut conn, table, tenant.id(), self.batch).await?;
-            record.end(&table.name, rows);
+            let rows = delete_group::<DB>(&mut conn, &group, tenant.id(), self.batch).await?;
+            for (table, rows) in group.iter().zip(rows) {
+                record.end(&table.name, rows);
+            }
             self.record(record).await?;
         }
         for table in &deleted {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::circle::check_circles;
 use super::reach::{check_children, check_outside};
 use super::statement::count;
 use super::table::{DataTable, check_reach};
@@ -103,6 +104,7 @@ pub(super) async fn plan_of<DB: TenantData>(
             let deleted = tables.iter().filter(|table| !holds.contains_key(&table.name));
             let deleted: Vec<DataTable> = deleted.cloned().collect();
             check_children::<DB>(&mut conn, &deleted, tenant.id()).await?;
+            check_circles::<DB>(&mut conn, &deleted, tenant.id()).await?;
         }
         for table in tables.iter().rev() {
             let rows = DB::read_number(&mut conn, count::<DB>(table, tenant.id())).await;

@@ -1,6 +1,7 @@
 //! Deletes the rows of a tenant from a table, in batches that do not lock it.
 
-use super::statement::{delete_all, delete_some, unlink};
+use super::circle::delete_together;
+use super::statement::{delete_all, delete_some};
 use super::table::DataTable;
 use super::tenant_data::TenantData;
 use crate::error::Result;
@@ -8,25 +9,6 @@ use crate::tenant::TenantId;
 
 /// How often the leaves of a table that refers to itself are deleted, before all rows are deleted by one statement.
 const PASSES: u32 = 1000;
-
-/// Sets keys to null that refer to tables whose rows are deleted before, in a circle of tables.
-pub(super) async fn unlink_rows<DB: TenantData>(
-    conn: &mut DB::Connection,
-    table: &DataTable,
-    tables: &[DataTable],
-    tenant: &TenantId,
-) -> Result<()> {
-    let at = |name: &str| tables.iter().position(|table| table.name == *name);
-    for link in table.links.iter().filter(|link| !link.required && at(&link.parent) > at(&table.name)) {
-        let nullable = |column: &&str| table.position(column).is_some_and(|at| !table.columns[at].not_null);
-        let columns: Vec<&str> = link.columns.iter().map(|(child, _)| &**child).filter(nullable).collect();
-        if !columns.is_empty() {
-            let sql = unlink::<DB>(table, &columns, tenant);
-            DB::run(conn, sql, None).await.map_err(|e| table.failed("deleted", &e))?;
-        }
-    }
-    Ok(())
-}
 
 /// Deletes all rows of a tenant, each batch in a transaction of its own. Returns how many.
 pub(super) async fn delete_rows<DB: TenantData>(
@@ -45,10 +27,13 @@ pub(super) async fn delete_rows<DB: TenantData>(
             break;
         }
     }
-    if has_leaves {
-        // Rows that refer to each other in a circle go together.
-        deleted += delete::<DB>(conn, table, tenant, delete_all::<DB>(table, tenant), None).await?;
-    }
+    // Rows that the batches do not find go together: those that refer to each other in a circle, and those with NULL in
+    // their key.
+    deleted += if has_leaves {
+        delete_together::<DB>(conn, &[table], tenant).await?.iter().sum::<u64>()
+    } else {
+        delete::<DB>(conn, table, tenant, delete_all::<DB>(table, tenant), None).await?
+    };
     Ok(deleted)
 }
 

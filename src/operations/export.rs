@@ -12,6 +12,7 @@ use tokio_tar::Header;
 use super::bundle::{FORMAT, HEAD, Head, MANIFEST, Manifest, TableHead, TableManifest};
 use super::observed::{self, Operation};
 use super::reach::check_outside;
+use super::read::MAX_WRITTEN;
 use super::statement::{count, highest, rows, size};
 use super::table::DataTable;
 use super::tenant_data::TenantData;
@@ -68,7 +69,8 @@ impl<DB: TenantData> Export<'_, DB> {
     /// # Errors
     /// [`ErrorKind::TenantUnknown`]; [`ErrorKind::PlacementMissing`] if the place of the tenant does not exist;
     /// [`ErrorKind::Misconfigured`] if a policy can hide rows from the owner of the tables; [`ErrorKind::Conflict`] if the
-    /// tenant has rows outside of its schema; [`ErrorKind::StoreUnavailable`], also if the writer fails.
+    /// tenant has rows outside of its schema; [`ErrorKind::InvalidInput`] if a row has more than 240 MiB, which no import would
+    /// read; [`ErrorKind::StoreUnavailable`], also if the writer fails.
     pub async fn write_to(self, writer: impl AsyncWrite + Unpin + Send) -> Result<Manifest> {
         let tenant = self.tenant.clone();
         observed::operation(Operation::Export, &tenant, None, Box::pin(self.write_bundle(writer))).await
@@ -84,7 +86,7 @@ impl<DB: TenantData> Export<'_, DB> {
         DB::pass_fences(&mut conn).await?;
         check_outside(provisioner, &mut conn, &tenant).await?;
         DB::run(&mut conn, DB::BEGIN_SNAPSHOT.to_owned(), None).await.map_err(|e| database_error(&e))?;
-        // The snapshot begins with the first statement.
+        // On PostgreSQL the snapshot begins with the first statement after it.
         DB::read_number(&mut conn, "SELECT 1".to_owned() + DB::AS_NUMBER)
             .await
             .map_err(|e| database_error(&e))?;
@@ -159,6 +161,18 @@ async fn write_rows<DB: TenantData>(
     let mut all = DB::texts(conn, rows::<DB>(table, tenant.id()));
     while let Some(mut row) = all.try_next().await.map_err(|e| failed(&e))? {
         row.push('\n');
+        if row.len() > MAX_WRITTEN {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!(
+                    "a row of `{}` has {} MiB in a bundle, and no import reads more than {}; store large values in files, or \
+                     in several rows",
+                    table.name,
+                    row.len() >> 20,
+                    MAX_WRITTEN >> 20
+                ),
+            ));
+        }
         write_all(writer, row.as_bytes()).await?;
         hash.update(&row);
         count += 1;

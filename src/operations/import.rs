@@ -10,6 +10,7 @@ use super::observed::{self, Operation};
 use super::read::BundleReader;
 use super::rewrite::Rewrite;
 use super::row_writer::{RowWriter, begin};
+use super::stage::{stage_rows, write_staged};
 use super::table::DataTable;
 use super::tenant_data::TenantData;
 use crate::context::Actor;
@@ -17,9 +18,6 @@ use crate::database::database_error;
 use crate::error::{Error, ErrorKind, Result};
 use crate::placement::Provisioner;
 use crate::tenant::{NewTenant, Placement, Tenant, TenantId, TenantStore};
-
-/// How many rows one statement inserts.
-pub(super) const BATCH: usize = 500;
 
 /// A tenant that was created from a bundle.
 #[derive(Debug, Clone)]
@@ -44,7 +42,7 @@ impl<DB: TenantData> Provisioner<DB> {
     /// declared foreign keys follow. Gauges are imported; audit events and metered usage stay with the tenant that they
     /// are of. Seeds do not run.
     ///
-    /// All rows are written in one transaction. If it fails, the new tenant is removed again. Import bundles that you trust: the
+    /// The bundle is read to its end first, into a temporary table. Then all rows are written in one transaction. If it fails, the new tenant is removed again. Import bundles that you trust: the
     /// values of rows and gauges are taken as they are.
     ///
     /// ```
@@ -84,7 +82,7 @@ impl<DB: TenantData> Provisioner<DB> {
         tenant: NewTenant,
         actor: &Actor,
     ) -> Result<Imported> {
-        let (mut reader, head) = BundleReader::open(bundle, DB::NAME).await?;
+        let (reader, head) = BundleReader::open(bundle, DB::NAME).await?;
         self.check_migrations(&head)?;
         let _lock = DB::lock_tenant(&self.places, id).await?;
         if self.store.by_id(id).await?.is_some() {
@@ -94,8 +92,7 @@ impl<DB: TenantData> Provisioner<DB> {
         let tenant = self.insert_closed(tenant).await?;
         let written = async {
             let tenant = self.prepare_closed(tenant).await?;
-            let written = self.write_bundle(&mut reader, &head, &tenant).await?;
-            reader.finish().await?;
+            let written = self.write_bundle(reader, &head, &tenant).await?;
             Ok((tenant, written))
         };
         let (tenant, (mut conn, rows, new_ids)) = match written.await {
@@ -151,17 +148,26 @@ impl<DB: TenantData> Provisioner<DB> {
         Err(Error::new(ErrorKind::InvalidInput, text))
     }
 
-    /// Writes the rows in a transaction that is still open.
+    /// Reads the whole bundle, and writes the rows in a transaction that is still open.
     async fn write_bundle(
         &self,
-        reader: &mut BundleReader<impl AsyncRead + Unpin>,
+        reader: BundleReader<impl AsyncRead + Unpin + Send>,
         head: &Head,
         tenant: &Tenant,
     ) -> Result<(DB::Connection, Vec<(String, u64)>, bool)> {
+        let mut stage = DB::connect_to(&self.places, tenant.placement()).await?;
+        let tables = self.tables_of(&mut stage, head, tenant).await?;
+        // A trigger is found before the bundle is read.
+        begin_copy::<DB>(&mut stage, &tables, false).await?;
+        let counts = stage_rows::<DB>(&mut stage, &tables, reader).await?;
         let mut conn = DB::connect_to(&self.places, tenant.placement()).await?;
-        let tables = DB::data_tables(&mut conn, tenant.placement(), &self.schema).await?;
-        let tables = matched(head, tables)?;
         DB::set_tenant(&mut conn, Some(tenant.id())).await?;
+        if self.tables_of(&mut conn, head, tenant).await? != tables {
+            return Err(Error::new(
+                ErrorKind::MigrationPending,
+                "the tables were changed while the bundle was read; import the bundle again",
+            ));
+        }
         begin_copy::<DB>(&mut conn, &tables, false).await?;
         begin::<DB>(&mut conn).await?;
         let shared = *tenant.placement() == Placement::Shared;
@@ -171,16 +177,20 @@ impl<DB: TenantData> Provisioner<DB> {
             Rewrite::default()
         };
         let new_ids = rewrite.changes_ids();
-        let mut writer = RowWriter::<DB>::new(&mut conn, &tables, tenant.id(), rewrite, shared);
-        let mut written = Vec::new();
-        for (at, (table, file)) in tables.iter().enumerate() {
-            let count = reader.rows(file, BATCH, async |rows| writer.write(at, rows).await).await?;
-            if writer.is_written(at) {
-                written.push((table.name.clone(), count));
-            }
-        }
-        writer.finish().await?;
+        let writer = RowWriter::<DB>::new(&mut conn, &tables, tenant.id(), rewrite, shared);
+        let written = tables.iter().zip(counts).enumerate().filter(|(at, _)| writer.is_written(*at));
+        let written = written.map(|(_, ((table, _), count))| (table.name.clone(), count)).collect();
+        write_staged::<DB>(&mut stage, writer).await?;
         Ok((conn, written, new_ids))
+    }
+
+    async fn tables_of(
+        &self,
+        conn: &mut DB::Connection,
+        head: &Head,
+        tenant: &Tenant,
+    ) -> Result<Vec<(DataTable, TableHead)>> {
+        matched(head, DB::data_tables(conn, tenant.placement(), &self.schema).await?)
     }
 }
 

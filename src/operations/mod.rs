@@ -40,6 +40,7 @@
 //! [`Provisioner::deletion`]: crate::placement::Provisioner::deletion
 
 mod bundle;
+mod circle;
 mod deletion;
 mod deletion_hook;
 mod deletion_plan;
@@ -80,6 +81,7 @@ mod row_writer;
 mod sqlite;
 #[cfg(feature = "sqlite")]
 mod sqlite_beside;
+mod stage;
 mod statement;
 mod sync;
 mod table;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::erase::{delete_rows, unlink_rows};
+use super::circle::{delete_group, groups};
 use super::fence;
 use super::move_step::MoveStep;
 use super::movement::{Locks, Move};
@@ -93,11 +93,10 @@ impl<DB: TenantData> Move<DB> {
         let is_moved = |table: &&DataTable| table.name != EVENTS && moved.contains(&table.name);
         let tables: Vec<DataTable> = side.tables.iter().filter(is_moved).cloned().collect();
         check_children::<DB>(&mut side.writer, &tables, &self.tenant).await?;
-        for table in tables.iter().rev() {
-            unlink_rows::<DB>(&mut side.writer, table, &tables, &self.tenant).await?;
+        for group in groups(&tables) {
+            delete_group::<DB>(&mut side.writer, &group, &self.tenant, BATCH).await?;
         }
         for table in tables.iter().rev() {
-            delete_rows::<DB>(&mut side.writer, table, &self.tenant, BATCH).await?;
             let left = DB::read_number(&mut side.writer, count::<DB>(table, &self.tenant)).await;
             if left.map_err(|e| database_error(&e))? > 0 {
                 return Err(Error::new(

@@ -3,6 +3,7 @@
 use sqlx::postgres::{PgConnection, Postgres};
 use sqlx::{AssertSqlSafe, Row};
 
+use super::rewrite::used_up;
 use super::statement::of_tenant;
 use super::sync::differing;
 use super::table::{DataColumn, DataTable};
@@ -22,8 +23,9 @@ pub(super) const BASE_TYPE: &str = "LATERAL (WITH RECURSIVE types (oid, below) A
     SELECT oid FROM types WHERE below = 0) AS base";
 
 /// The sequences of the columns of a table: those that a default reads, and those that belong to the column.
-const SEQUENCES: &str = "SELECT a.attname::text, format_type(base.oid, NULL), s.ident, s.rises FROM pg_attribute a CROSS JOIN BASE \
+const SEQUENCES: &str = "SELECT a.attname::text, format_type(base.oid, NULL), s.ident, s.rises, s.last FROM pg_attribute a CROSS JOIN BASE \
     CROSS JOIN LATERAL (SELECT format('%I.%I', n.nspname, c.relname) AS ident, q.seqincrement > 0 AS rises, c.relname, \
+            CASE WHEN q.seqincrement > 0 THEN q.seqmax ELSE q.seqmin END AS last, \
             bool_or(p.classid = 'pg_attrdef'::regclass) AS reads \
         FROM pg_depend p \
         LEFT JOIN pg_attrdef d ON p.classid = 'pg_attrdef'::regclass AND d.oid = p.objid \
@@ -32,7 +34,7 @@ const SEQUENCES: &str = "SELECT a.attname::text, format_type(base.oid, NULL), s.
         WHERE p.refclassid = 'pg_class'::regclass AND ((d.adrelid = a.attrelid AND d.adnum = a.attnum) \
             OR (p.classid = 'pg_class'::regclass AND p.deptype IN ('a', 'i') \
                 AND p.refobjid = a.attrelid AND p.refobjsubid = a.attnum)) \
-        GROUP BY 1, 2, 3) s \
+        GROUP BY 1, 2, 3, 4) s \
     WHERE a.attrelid = TABLE::regclass AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum, s.reads DESC, s.relname";
 
 /// A sequence of a column.
@@ -45,22 +47,48 @@ struct Sequence {
     ident: String,
     /// Whether its numbers rise.
     rises: bool,
+    /// The last number that it can generate.
+    limit: i64,
 }
 
 impl Sequence {
     /// Sets the last number to that of a table `found`, unless the sequence is there already: it can be one of all tenants.
     ///
     /// Other transactions take a few numbers between the two steps of the statement: in `shared` tables, some are left to
-    /// them.
+    /// them, if there are enough.
     fn advance(&self, found: &str, shared: bool) -> String {
-        let Self { ident, rises, .. } = self;
-        let (sign, order) = if *rises { ('+', '>') } else { ('-', '<') };
+        let Self { ident, rises, limit, .. } = self;
+        let (sign, order, left) = if *rises { ('+', '>', "") } else { ('-', '<', "-") };
         let margin = if shared { MARGIN } else { 0 };
-        format!(
-            "SELECT setval({}, found.last {sign} {margin}) FROM {found}, {ident} AS now \
-             WHERE found.last {order} now.last_value OR (found.last = now.last_value AND NOT now.is_called)",
+        let is_possible = self.is_possible("found.last", shared);
+        let set = format!(
+            "SELECT setval({}, found.last {sign} least({margin}, {left}(({limit})::bigint / 2 - found.last / 2))) \
+             FROM {found}, {ident} AS now WHERE {is_possible} \
+             AND (found.last {order} now.last_value OR (found.last = now.last_value AND NOT now.is_called))",
             literal(ident)
-        )
+        );
+        format!("{}; {set}; {}", self.lock(), self.unlock())
+    }
+
+    /// Whether the sequence can generate a number. In `shared` tables the last thousandth of its numbers is left out: one
+    /// row must not use up the numbers of all tenants.
+    fn is_possible(&self, number: &str, shared: bool) -> String {
+        let last = if shared { self.limit - self.limit / 1000 } else { self.limit };
+        format!("{number} {} ({last})::bigint", if self.rises { "<=" } else { ">=" })
+    }
+
+    /// Keeps other operations away from the sequence. The lock is released at once, because a sequence has no transaction;
+    /// after an error it ends with the session.
+    fn lock(&self) -> String {
+        format!("SELECT pg_advisory_lock({})", self.lock_key())
+    }
+
+    fn unlock(&self) -> String {
+        format!("SELECT pg_advisory_unlock({})", self.lock_key())
+    }
+
+    fn lock_key(&self) -> String {
+        format!("hashtextextended({}, 0)", literal(&format!("tenancy numbers {}", self.ident)))
     }
 }
 
@@ -78,8 +106,9 @@ pub(super) async fn advance(
         let (column, only, ident) = (&sequence.column, table.only, &table.ident);
         let last = if sequence.rises { "max" } else { "min" };
         let of_tenant = of_tenant::<Postgres>(table, tenant);
+        let is_possible = sequence.is_possible(&format!("t.{column}"), shared);
         let found = format!(
-            "(SELECT {last}({column})::bigint AS last FROM {only}{ident} AS t WHERE {of_tenant}) AS found"
+            "(SELECT {last}(t.{column})::bigint AS last FROM {only}{ident} AS t WHERE {of_tenant} AND {is_possible}) AS found"
         );
         send(conn, sequence.advance(&found, shared)).await?;
     }
@@ -129,6 +158,19 @@ pub(super) async fn reserve(
             ),
         ));
     };
+    send(conn, sequence.lock()).await?;
+    let reserved = reserve_of(conn, &sequence, (table, column), highest).await;
+    let unlocked = send(conn, sequence.unlock()).await;
+    reserved.and_then(|offset| unlocked.map(|()| offset))
+}
+
+/// The sequence is locked.
+async fn reserve_of(
+    conn: &mut PgConnection,
+    sequence: &Sequence,
+    (table, column): (&DataTable, &DataColumn),
+    highest: i64,
+) -> Result<i64> {
     let last = format!("SELECT last_value FROM {}", sequence.ident);
     let last = Postgres::read_number(conn, last).await.map_err(|e| database_error(&e))?;
     let max = match &*sequence.r#type {
@@ -139,15 +181,8 @@ pub(super) async fn reserve(
     let offset = last.saturating_add(MARGIN);
     let end = offset.saturating_add(highest.max(1));
     // One bundle must not use up the numbers of all tenants.
-    if end > max / 2 {
-        return Err(Error::new(
-            ErrorKind::InvalidInput,
-            format!(
-                "the ids of `{}` in the bundle are so high that new ones would use up more than half of the numbers of \
-                 `{}`; import into a schema or a database of its own",
-                table.name, column.name
-            ),
-        ));
+    if end > max.min(sequence.limit) / 2 {
+        return Err(used_up(table, column));
     }
     send(conn, format!("SELECT setval({}, {end})", literal(&sequence.ident))).await?;
     Ok(offset)
@@ -159,7 +194,13 @@ async fn sequences(conn: &mut PgConnection, table: &DataTable) -> Result<Vec<Seq
     let sequences = rows.iter().map(|row| {
         let column: String = row.try_get(0)?;
         let column = quoted(&column);
-        Ok(Sequence { column, r#type: row.try_get(1)?, ident: row.try_get(2)?, rises: row.try_get(3)? })
+        Ok(Sequence {
+            column,
+            r#type: row.try_get(1)?,
+            ident: row.try_get(2)?,
+            rises: row.try_get(3)?,
+            limit: row.try_get(4)?,
+        })
     });
     sequences.collect::<sqlx::Result<_>>().map_err(|e| database_error(&e))
 }

@@ -13,6 +13,8 @@ use crate::error::{Error, ErrorKind, Result};
 const MAX_JSON: u64 = 16 << 20;
 /// The longest line that is read: one row.
 const MAX_ROW: u64 = 256 << 20;
+/// The longest line that is written. It leaves room for other rows of its batch, which PostgreSQL limits to 256 MiB.
+pub(super) const MAX_WRITTEN: usize = 240 << 20;
 /// After how many bytes a batch of rows is passed on, however few they are.
 pub(super) const MAX_BATCH: usize = 8 << 20;
 
@@ -26,6 +28,7 @@ pub(super) fn array_of(rows: &[Row]) -> String {
 
 /// Reads a bundle from its first file to its last.
 pub(super) struct BundleReader<R: AsyncRead + Unpin> {
+    archive: Archive<R>,
     entries: Entries<R>,
     read: Vec<TableManifest>,
 }
@@ -55,57 +58,76 @@ impl<R: AsyncRead + Unpin> BundleReader<R> {
                 ),
             ));
         }
-        Ok((Self { entries, read: Vec::new() }, head))
+        Ok((Self { archive, entries, read: Vec::new() }, head))
     }
 
-    /// Reads the rows of the next table, and passes each batch of rows on.
-    pub(super) async fn rows(
-        &mut self,
-        table: &TableHead,
-        batch: usize,
-        mut each: impl AsyncFnMut(Vec<Row>) -> Result<()>,
-    ) -> Result<u64> {
+    /// The rows of the next table.
+    pub(super) async fn rows<'a>(&'a mut self, table: &'a TableHead) -> Result<TableRows<'a, R>> {
         let entry = next(&mut self.entries, &table.file).await?;
-        let mut lines = BufReader::new(entry);
-        let (mut rows, mut bytes, mut count, mut hash) = (Vec::new(), 0, 0, Sha256::new());
-        loop {
-            let mut line = Vec::new();
-            let read =
-                (&mut lines).take(MAX_ROW).read_until(b'\n', &mut line).await.map_err(|e| unreadable(&e))?;
-            if read == 0 {
-                break;
-            }
-            hash.update(&line);
-            let row: Row = json(&table.file, &line)?;
-            if row.len() != table.columns.len() {
-                return Err(malformed(format!("a row of `{}` has another number of columns", table.name)));
-            }
-            rows.push(row);
-            count += 1;
-            bytes += line.len();
-            if rows.len() >= batch || bytes >= MAX_BATCH {
-                bytes = 0;
-                each(std::mem::take(&mut rows)).await?;
-            }
-        }
-        if !rows.is_empty() {
-            each(rows).await?;
-        }
-        let sha256 = hex(&hash.finalize());
-        self.read.push(TableManifest { name: table.name.clone(), rows: count, sha256 });
-        Ok(count)
+        let (lines, read) = (BufReader::new(entry), &mut self.read);
+        Ok(TableRows { lines, table, read, count: 0, hash: Sha256::new() })
     }
 
     /// Reads the manifest, and compares it with what was read.
-    pub(super) async fn finish(mut self) -> Result<Manifest> {
-        let entry = next(&mut self.entries, MANIFEST).await?;
+    pub(super) async fn finish(self) -> Result<Manifest> {
+        let Self { archive, mut entries, read } = self;
+        let entry = next(&mut entries, MANIFEST).await?;
         let manifest: Manifest = json(MANIFEST, &contents(entry).await?)?;
-        if manifest.tables == self.read {
+        // Two empty blocks are at the end. Otherwise the pipe of the writer would break.
+        if entries.next().await.is_none() {
+            drop(entries);
+            if let Ok(mut reader) = archive.into_inner() {
+                let _ = reader.read_exact(&mut [0; 512]).await;
+            }
+        }
+        if manifest.tables == read {
             return Ok(manifest);
         }
-        let other = manifest.tables.iter().zip(&self.read).find(|(one, other)| one != other);
+        let other = manifest.tables.iter().zip(&read).find(|(one, other)| one != other);
         let name = other.map_or("its list of tables", |(one, _)| &one.name);
         Err(malformed(format!("its manifest does not match {name}, so it was changed or damaged")))
+    }
+}
+
+/// The rows of one table of a bundle.
+pub(super) struct TableRows<'a, R: AsyncRead + Unpin> {
+    lines: BufReader<Entry<Archive<R>>>,
+    table: &'a TableHead,
+    read: &'a mut Vec<TableManifest>,
+    count: u64,
+    hash: Sha256,
+}
+
+impl<R: AsyncRead + Unpin> TableRows<'_, R> {
+    /// The next rows, at most as many as a batch has; `None` at the end of the table.
+    pub(super) async fn next_batch(&mut self, batch: usize) -> Result<Option<Vec<Row>>> {
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        while rows.len() < batch && bytes < MAX_BATCH {
+            let mut line = Vec::new();
+            let mut lines = (&mut self.lines).take(MAX_ROW);
+            if lines.read_until(b'\n', &mut line).await.map_err(|e| unreadable(&e))? == 0 {
+                break;
+            }
+            self.hash.update(&line);
+            let row: Row = json(&self.table.file, &line)?;
+            if row.len() != self.table.columns.len() {
+                return Err(malformed(format!(
+                    "a row of `{}` has another number of columns",
+                    self.table.name
+                )));
+            }
+            bytes += line.len();
+            rows.push(row);
+        }
+        self.count += rows.len() as u64;
+        Ok((!rows.is_empty()).then_some(rows))
+    }
+
+    /// The number of rows that were read, after the last one.
+    pub(super) fn finish(self) -> u64 {
+        let Self { table, read, count, hash, .. } = self;
+        read.push(TableManifest { name: table.name.clone(), rows: count, sha256: hex(&hash.finalize()) });
+        count
     }
 }
 

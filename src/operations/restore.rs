@@ -4,23 +4,23 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use futures_util::TryStreamExt;
 use tokio::io::AsyncRead;
 
-use super::bundle::{TableHead, malformed};
-use super::erase::unlink_rows;
-use super::import::{BATCH, begin_copy, matched};
+use super::bundle::TableHead;
+use super::circle::{erase, groups};
+use super::import::{begin_copy, matched};
 use super::observed::{self, Operation};
 use super::reach::check_children;
-use super::read::{BundleReader, MAX_BATCH, array_of};
+use super::read::BundleReader;
 use super::rewrite::Rewrite;
 use super::row_writer::{RowWriter, begin, is_written};
-use super::statement::{count, delete_all, stage, staged, staged_count};
+use super::stage::{stage_rows, write_staged};
+use super::statement::{count, staged, staged_count};
 use super::sync::Comparison;
 use super::table::{DataTable, check_reach};
 use super::tenant_data::TenantData;
 use crate::context::{Actor, unknown_tenant};
-use crate::database::{change_error, database_error};
+use crate::database::change_error;
 use crate::error::{Error, ErrorKind, Result};
 use crate::placement::{Provisioner, applied};
 use crate::tenant::{Placement, Slug, Tenant, TenantId, TenantStatus, TenantStore};
@@ -139,7 +139,7 @@ impl<DB: TenantData> Provisioner<DB> {
         bundle: impl AsyncRead + Unpin + Send,
     ) -> Result<Restore<DB>> {
         let tenant = self.store.by_id(tenant).await?.ok_or_else(unknown_tenant)?;
-        let (mut reader, head) = BundleReader::open(bundle, DB::NAME).await?;
+        let (reader, head) = BundleReader::open(bundle, DB::NAME).await?;
         self.check_migrations(&head)?;
         if head.tenant != tenant.id().to_string() {
             return Err(Error::new(
@@ -154,21 +154,7 @@ impl<DB: TenantData> Provisioner<DB> {
         let mut stage_conn = DB::connect_to(places, tenant.placement()).await?;
         let place = PlaceShape::read(self, &mut stage_conn, tenant.placement()).await?;
         let tables = matched(&head, place.tables.clone())?;
-        for statement in DB::CREATE_LINKS.split("; ") {
-            DB::run(&mut stage_conn, statement.to_owned(), None).await.map_err(|e| database_error(&e))?;
-        }
-        for (at, (table, file)) in tables.iter().enumerate() {
-            let conn = &mut stage_conn;
-            let stage = stage::<DB>(at);
-            reader
-                .rows(file, BATCH, async |rows| {
-                    let rows = array_of(&rows);
-                    let staged = DB::run(conn, stage.clone(), Some(&rows)).await;
-                    staged.map(|_| ()).map_err(|e| table.failed("read from the bundle", &e))
-                })
-                .await?;
-        }
-        reader.finish().await?;
+        stage_rows::<DB>(&mut stage_conn, &tables, reader).await?;
         let mut live = DB::connect_to(places, tenant.placement()).await?;
         DB::set_tenant(&mut live, Some(tenant.id())).await?;
         let mut differences = Vec::new();
@@ -262,31 +248,11 @@ impl<DB: TenantData> Restore<DB> {
         place.check_unchanged(&PlaceShape::read(&provisioner, &mut stage, tenant.placement()).await?)?;
         check_reach(&own)?;
         check_children::<DB>(&mut conn, &own, tenant.id()).await?;
-        for table in own.iter().rev() {
-            unlink_rows::<DB>(&mut conn, table, &own, tenant.id()).await?;
+        for group in groups(&own) {
+            erase::<DB>(&mut conn, &group, tenant.id()).await?;
         }
-        for table in own.iter().rev() {
-            let deleted = DB::run(&mut conn, delete_all::<DB>(table, tenant.id()), None).await;
-            deleted.map_err(|e| table.failed("deleted", &e))?;
-        }
-        let mut writer = RowWriter::<DB>::new(&mut conn, &tables, tenant.id(), Rewrite::default(), shared);
-        for at in 0..tables.len() {
-            let mut all = DB::texts(&mut stage, staged::<DB>(at));
-            let (mut rows, mut bytes) = (Vec::new(), 0);
-            while let Some(row) = all.try_next().await.map_err(|e| database_error(&e))? {
-                bytes += row.len();
-                let row = serde_json::from_str(&row);
-                rows.push(row.map_err(|e| malformed(format!("a row cannot be read ({e})")))?);
-                if rows.len() >= BATCH || bytes >= MAX_BATCH {
-                    bytes = 0;
-                    writer.write(at, std::mem::take(&mut rows)).await?;
-                }
-            }
-            if !rows.is_empty() {
-                writer.write(at, rows).await?;
-            }
-        }
-        writer.finish().await?;
+        let writer = RowWriter::<DB>::new(&mut conn, &tables, tenant.id(), Rewrite::default(), shared);
+        write_staged::<DB>(&mut stage, writer).await?;
         lock.check().await?;
         DB::run(&mut conn, "COMMIT".to_owned(), None).await.map_err(|e| change_error(&e, None))?;
         let recorded = provisioner.store.record_restore(&tenant, "tenant.restore", counts, actor).await;

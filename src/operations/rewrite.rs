@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::bundle::TableHead;
-use super::table::DataTable;
+use super::table::{DataColumn, DataTable};
 use super::tenant_data::TenantData;
 use crate::error::{Error, ErrorKind, Result};
 use crate::tenant::TenantId;
@@ -126,6 +126,18 @@ fn no_new_ids(table: &DataTable) -> Error {
             "the primary key of `{}` is unique over all tenants, and no new ids can be made for it; import into a schema or \
              a database of its own, or add the tenant column to the key",
             table.name
+        ),
+    )
+}
+
+/// The error of a bundle with a very high number, which would use up the numbers of all tenants.
+pub(super) fn used_up(table: &DataTable, column: &DataColumn) -> Error {
+    Error::new(
+        ErrorKind::InvalidInput,
+        format!(
+            "the ids of `{}` in the bundle are so high that new ones would use up more than half of the numbers of `{}`; \
+             import into a schema or a database of its own",
+            table.name, column.name
         ),
     )
 }

@@ -44,6 +44,11 @@ impl<'a, DB: TenantData> RowWriter<'a, DB> {
         Self { conn, tables, tenant, rewrite, shared }
     }
 
+    /// The number of tables.
+    pub(super) fn tables(&self) -> usize {
+        self.tables.len()
+    }
+
     /// Whether the rows of a table are written, and not left out.
     pub(super) fn is_written(&self, at: usize) -> bool {
         let (table, _) = &self.tables[at];

@@ -17,7 +17,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::placement::{SqlitePlaces, TenantLock};
 use crate::tenant::{Placement, TenantId, TenantIdValue};
 
-/// The tables with their columns: `hidden` is 2 or 3 for a generated one, and `pk` the position in the primary key.
+/// The tables with their columns: `hidden` is 2 or 3 for a generated one, 1 for one that a
+/// virtual table computes; and `pk` the position in the primary key.
 const COLUMNS: &str = "SELECT m.name, c.name, c.type, c.\"notnull\", c.pk, c.hidden FROM sqlite_master m \
     JOIN pragma_table_xinfo(m.name) c WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite!_%' ESCAPE '!' \
     ORDER BY m.name, c.cid";
@@ -29,7 +30,8 @@ impl TenantData for Sqlite {
     const EACH_ROW: &'static str = "FROM json_each($1) AS r WHERE true";
     const OVERRIDING: &'static str = "";
     const AS_NUMBER: &'static str = "";
-    const BEGIN_SNAPSHOT: &'static str = "BEGIN";
+    // Only a statement that reads a table begins a snapshot.
+    const BEGIN_SNAPSHOT: &'static str = "BEGIN; SELECT count(*) FROM sqlite_master";
 
     const DELETES_IN_WITH: bool = false;
 
@@ -156,11 +158,9 @@ impl TenantData for Sqlite {
         conn: &mut SqliteConnection,
         table: &DataTable,
         column: &DataColumn,
-        _: i64,
+        highest: i64,
     ) -> Result<i64> {
-        // Nobody else writes until the transaction ends.
-        let sql = format!("SELECT coalesce(max({}), 0) FROM {}", column.ident, table.ident);
-        Self::read_number(conn, sql).await.map_err(|e| database_error(&e))
+        sqlite_beside::reserve_numbers(conn, table, column, highest).await
     }
 
     async fn unfenceable(
@@ -282,6 +282,10 @@ impl TenantData for Sqlite {
         format!("{text} COLLATE BINARY")
     }
 
+    async fn restricted_keys(conn: &mut SqliteConnection) -> Result<Vec<(String, String)>> {
+        sqlite_beside::restricted_keys(conn).await
+    }
+
     async fn run(conn: &mut SqliteConnection, sql: String, parameter: Option<&str>) -> sqlx::Result<u64> {
         let query = sqlx::query(AssertSqlSafe(sql)).persistent(false);
         let query = if let Some(parameter) = parameter { query.bind(parameter) } else { query };
@@ -305,7 +309,7 @@ fn data_table(name: &str, rows: &[ColumnRow], schema: &Schema) -> Option<DataTab
         return None; // The control plane's.
     }
     let (_, tenant, tenant_type, ..) = rows.iter().find(|row| row.1.eq_ignore_ascii_case(declared))?;
-    let data: Vec<&ColumnRow> = rows.iter().filter(|row| row.1 != *tenant && row.5 < 2).collect();
+    let data: Vec<&ColumnRow> = rows.iter().filter(|row| row.1 != *tenant && row.5 == 0).collect();
     let mut key: Vec<(i64, usize)> =
         data.iter().enumerate().filter(|(_, row)| row.4 > 0).map(|(at, row)| (row.4, at)).collect();
     key.sort_unstable();

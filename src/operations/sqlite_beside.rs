@@ -1,8 +1,10 @@
 //! What SQLite has beside the rows of tenants: tables that refer to them, the types of tenant columns, and the numbers of rows.
 
-use sqlx::sqlite::SqliteConnection;
+use sqlx::sqlite::{Sqlite, SqliteConnection};
 
-use super::table::{ChildTable, DataTable};
+use super::rewrite::used_up;
+use super::table::{ChildTable, DataColumn, DataTable};
+use super::tenant_data::TenantData;
 use crate::database::database_error;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -35,6 +37,34 @@ pub(super) fn add_children(tables: &mut [DataTable], keys: &[KeyRow]) {
     }
 }
 
+/// The highest number that a table with `AUTOINCREMENT` has given out; `None` for any other table.
+async fn last_number(conn: &mut SqliteConnection, table: &DataTable) -> Result<Option<i64>> {
+    let has = "SELECT count(*) FROM sqlite_master WHERE name = 'sqlite_sequence'";
+    let has: i64 = sqlx::query_scalar(has).fetch_one(&mut *conn).await.map_err(|e| database_error(&e))?;
+    if has == 0 {
+        return Ok(None);
+    }
+    let last = sqlx::query_scalar("SELECT max(seq) FROM sqlite_sequence WHERE name = $1").bind(&table.name);
+    last.fetch_one(conn).await.map_err(|e| database_error(&e))
+}
+
+/// The number that is added to the ids of a bundle. Nobody else writes until the transaction ends.
+pub(super) async fn reserve_numbers(
+    conn: &mut SqliteConnection,
+    table: &DataTable,
+    column: &DataColumn,
+    highest: i64,
+) -> Result<i64> {
+    let sql = format!("SELECT coalesce(max({}), 0) FROM {}", column.ident, table.ident);
+    let stored = Sqlite::read_number(conn, sql).await.map_err(|e| database_error(&e))?;
+    let last = last_number(conn, table).await?.unwrap_or(0).max(stored).max(0);
+    // One bundle must not use up the numbers of all tenants.
+    match last.checked_add(highest).filter(|end| *end <= i64::MAX / 2) {
+        Some(_) => Ok(last),
+        None => Err(used_up(table, column)),
+    }
+}
+
 /// Lets the numbers of a table with `AUTOINCREMENT` continue after those of the same table in another place, so that the
 /// number of a deleted row is not given out again.
 pub(super) async fn copy_numbers(
@@ -43,19 +73,12 @@ pub(super) async fn copy_numbers(
     target: &mut SqliteConnection,
     to: &DataTable,
 ) -> Result<()> {
+    let Some(last) = last_number(source, from).await? else { return Ok(()) };
     let has = "SELECT count(*) FROM sqlite_master WHERE name = 'sqlite_sequence'";
-    for conn in [&mut *source, &mut *target] {
-        let has: i64 = sqlx::query_scalar(has).fetch_one(conn).await.map_err(|e| database_error(&e))?;
-        if has == 0 {
-            return Ok(());
-        }
+    let has = Sqlite::read_number(target, has.to_owned()).await.map_err(|e| database_error(&e))?;
+    if has == 0 {
+        return Ok(());
     }
-    let last: Option<i64> = sqlx::query_scalar("SELECT max(seq) FROM sqlite_sequence WHERE name = $1")
-        .bind(&from.name)
-        .fetch_one(source)
-        .await
-        .map_err(|e| database_error(&e))?;
-    let Some(last) = last else { return Ok(()) };
     let update = "UPDATE sqlite_sequence SET seq = max(seq, $1) WHERE name = $2";
     let insert = "INSERT INTO sqlite_sequence (seq, name) SELECT $1, $2 \
         WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = $2)";
@@ -64,6 +87,13 @@ pub(super) async fn copy_numbers(
         done.map_err(|e| database_error(&e))?;
     }
     Ok(())
+}
+
+/// The foreign keys with RESTRICT, which is checked at once.
+pub(super) async fn restricted_keys(conn: &mut SqliteConnection) -> Result<Vec<(String, String)>> {
+    let sql = "SELECT m.name, k.\"table\" FROM sqlite_master m JOIN pragma_foreign_key_list(m.name) k \
+        WHERE m.type = 'table' AND k.on_delete = 'RESTRICT' AND k.seq = 0";
+    sqlx::query_as(sql).fetch_all(conn).await.map_err(|e| database_error(&e))
 }
 
 /// A name as an identifier in SQL.

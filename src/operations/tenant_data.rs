@@ -1,7 +1,7 @@
 //! [`TenantData`]: what reading and writing the rows of one tenant needs from a database. `postgres.rs` and `sqlite.rs`
 //! implement it.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::time::Duration;
 
 use futures_util::stream::BoxStream;
@@ -224,6 +224,14 @@ pub trait TenantData: Provision {
     /// A text as an order by its bytes.
     #[doc(hidden)]
     fn by_bytes(text: &str) -> String;
+
+    /// The foreign keys that are checked at once, though the transaction defers them: the names of the child and the parent.
+    #[doc(hidden)]
+    fn restricted_keys(
+        _: &mut Self::Connection,
+    ) -> impl Future<Output = Result<Vec<(String, String)>>> + Send {
+        ready(Ok(Vec::new()))
+    }
 
     /// Runs a statement, with a text as its parameter, and returns how many rows it changed.
     #[doc(hidden)]

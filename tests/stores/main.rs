@@ -12,9 +12,11 @@ mod server;
 #[path = "../fixture/suites.rs"]
 mod suites;
 
+mod bundle_numbers;
 mod bundles;
 mod cached;
 mod concurrency;
+mod deletion_circles;
 mod deletion_repeats;
 mod deletions;
 mod exclusive;
@@ -27,6 +29,7 @@ mod meters;
 mod node;
 mod observed;
 mod odd_tables;
+mod operation_futures;
 mod operations_fixture;
 mod operations_observed;
 mod place_crash;

@@ -1,0 +1,74 @@
+//! Reads a bundle into a temporary table. The transaction that writes the rows begins afterwards, and does not wait for the
+//! reader of the caller.
+
+use futures_util::TryStreamExt;
+use tokio::io::AsyncRead;
+
+use super::bundle::{TableHead, malformed};
+use super::read::{BundleReader, MAX_BATCH, array_of};
+use super::row_writer::{RowWriter, is_written};
+use super::statement::{stage, staged};
+use super::table::DataTable;
+use super::tenant_data::TenantData;
+use crate::database::database_error;
+use crate::error::Result;
+
+/// How many rows one statement inserts.
+const BATCH: usize = 500;
+
+/// Reads the rows of a bundle into a temporary table of a connection, and compares the bundle with its manifest. Returns the
+/// number of rows of each table.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`](crate::error::ErrorKind::InvalidInput) if this is no complete bundle; what the database returns.
+pub(super) async fn stage_rows<DB: TenantData>(
+    conn: &mut DB::Connection,
+    tables: &[(DataTable, TableHead)],
+    mut reader: BundleReader<impl AsyncRead + Unpin + Send>,
+) -> Result<Vec<u64>> {
+    for statement in DB::CREATE_LINKS.split("; ") {
+        DB::run(conn, statement.to_owned(), None).await.map_err(|e| database_error(&e))?;
+    }
+    let mut counts = Vec::new();
+    for (at, (table, file)) in tables.iter().enumerate() {
+        let stage = stage::<DB>(at);
+        let mut rows = reader.rows(file).await?;
+        while let Some(batch) = rows.next_batch(BATCH).await? {
+            // Other rows are checked, and not written.
+            if is_written(table) {
+                let staged = DB::run(conn, stage.clone(), Some(&array_of(&batch))).await;
+                staged.map_err(|e| table.failed("read from the bundle", &e))?;
+            }
+        }
+        counts.push(rows.finish());
+    }
+    reader.finish().await?;
+    Ok(counts)
+}
+
+/// Writes all rows of a temporary table of [`stage_rows`], and completes the writer.
+///
+/// # Errors
+/// What the database returns, with the name of the table.
+pub(super) async fn write_staged<DB: TenantData>(
+    conn: &mut DB::Connection,
+    mut writer: RowWriter<'_, DB>,
+) -> Result<()> {
+    for at in 0..writer.tables() {
+        let mut all = DB::texts(conn, staged::<DB>(at));
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        while let Some(row) = all.try_next().await.map_err(|e| database_error(&e))? {
+            bytes += row.len();
+            let row = serde_json::from_str(&row);
+            rows.push(row.map_err(|e| malformed(format!("a row cannot be read ({e})")))?);
+            if rows.len() >= BATCH || bytes >= MAX_BATCH {
+                bytes = 0;
+                writer.write(at, std::mem::take(&mut rows)).await?;
+            }
+        }
+        if !rows.is_empty() {
+            writer.write(at, rows).await?;
+        }
+    }
+    writer.finish().await
+}
