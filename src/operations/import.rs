@@ -1,5 +1,6 @@
 //! [`Import`]: creates a tenant from a bundle.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -234,7 +235,11 @@ pub(super) fn matched(head: &Head, mut tables: Vec<DataTable>) -> Result<Vec<(Da
             .iter()
             .map(|name| table.columns.iter().position(|column| column.name == *name))
             .collect();
-        let order = order.filter(|order| order.len() == table.columns.len());
+        let order = order.filter(|order| {
+            // Each column once.
+            let columns: BTreeSet<&usize> = order.iter().collect();
+            order.len() == table.columns.len() && columns.len() == order.len()
+        });
         let Some(order) = order else {
             return Err(malformed(format!("`{}` has other columns in the place of the tenant", file.name)));
         };
@@ -253,5 +258,60 @@ pub(super) fn matched(head: &Head, mut tables: Vec<DataTable>) -> Result<Vec<(Da
 impl<R: AsyncRead + Unpin> fmt::Debug for BundleReader<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("BundleReader")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operations::table::DataColumn;
+
+    #[test]
+    fn a_bundle_has_each_column_of_a_table_once() {
+        let column = |name: &str| DataColumn {
+            name: name.to_owned(),
+            ident: name.to_owned(),
+            r#type: "text".to_owned(),
+            not_null: false,
+            identity: false,
+        };
+        let table = DataTable {
+            name: "notes".to_owned(),
+            ident: "notes".to_owned(),
+            only: "",
+            tenant: "tenant_id".to_owned(),
+            tenant_type: "uuid".to_owned(),
+            columns: ["id", "title", "body"].map(column).to_vec(),
+            key: Some(vec![0]),
+            key_has_tenant: true,
+            row: Vec::new(),
+            links: Vec::new(),
+            children: Vec::new(),
+            own: false,
+        };
+        let matched = |columns: &[&str]| {
+            let columns = columns.iter().map(|name| (*name).to_owned()).collect();
+            let head = Head {
+                format: 1,
+                database: String::new(),
+                tenant: String::new(),
+                slug: String::new(),
+                name: String::new(),
+                plan: String::new(),
+                migrations: Vec::new(),
+                tables: vec![TableHead { columns, ..TableHead::new(0, &table) }],
+            };
+            matched(&head, vec![table.clone()])
+        };
+        let (other_order, _) = matched(&["body", "id", "title"]).unwrap().remove(0);
+        assert_eq!((other_order.key, &*other_order.columns[1].name), (Some(vec![1]), "id"));
+        for wrong in [
+            &["id", "body", "body"][..],
+            &["id", "title"],
+            &["id", "title", "body", "body"],
+            &["id", "title", "x"],
+        ] {
+            assert_eq!(matched(wrong).unwrap_err().kind(), ErrorKind::InvalidInput, "{wrong:?}");
+        }
     }
 }

@@ -272,6 +272,11 @@ impl TenantData for Postgres {
         format!("{column}::text")
     }
 
+    fn is_value(_: &str) -> bool {
+        // A cast refuses what it cannot read.
+        true
+    }
+
     fn value_of(text: &str, r#type: &str) -> String {
         format!("({text})::{type}")
     }

@@ -261,6 +261,10 @@ impl TenantData for Sqlite {
         )
     }
 
+    fn is_value(text: &str) -> bool {
+        sqlite_beside::is_value(text)
+    }
+
     fn value_of(text: &str, _: &str) -> String {
         format!(
             // A text can have a NUL, where `substr` of a text ends.

@@ -125,3 +125,46 @@ pub(super) fn row_of(name: &str, rows: &[ColumnRow], without_rowid: &[String]) -
         )),
     }
 }
+
+/// Whether a text of a bundle is a value: SQLite would read another text as 0, as NULL, or in part.
+pub(super) fn is_value(text: &str) -> bool {
+    let Some(rest) = text.get(1..) else { return false };
+    match text.as_bytes()[0] {
+        b'i' => rest.parse::<i64>().is_ok(),
+        b'r' => matches!(rest, "Inf" | "-Inf") || (rest.parse::<f64>().is_ok_and(f64::is_finite)),
+        b't' => true,
+        b'x' => rest.len().is_multiple_of(2) && rest.bytes().all(|digit| digit.is_ascii_hexdigit()),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_value;
+
+    #[test]
+    fn a_value_has_its_class_and_its_form() {
+        for value in
+            ["i-5", "i9223372036854775807", "r1.5e-300", "rInf", "r-Inf", "t", "ti5", "tab\0c", "x", "x00Ff"]
+        {
+            assert!(is_value(value), "{value}");
+        }
+        for other in [
+            "",
+            "i",
+            "iabc",
+            "i9223372036854775808",
+            "r",
+            "rnan",
+            "rinf",
+            "r1e999",
+            "x0",
+            "xzz",
+            "5",
+            "é",
+            "n",
+        ] {
+            assert!(!is_value(other), "{other}");
+        }
+    }
+}

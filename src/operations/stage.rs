@@ -34,6 +34,13 @@ pub(super) async fn stage_rows<DB: TenantData>(
         let stage = stage::<DB>(at);
         let mut rows = reader.rows(file).await?;
         while let Some(batch) = rows.next_batch(BATCH).await? {
+            if batch.iter().flatten().flatten().any(|text| !DB::is_value(text)) {
+                return Err(malformed(format!(
+                    "a row of `{}` has a value that {} does not read",
+                    table.name,
+                    DB::NAME
+                )));
+            }
             // Other rows are checked, and not written.
             if is_written(table) {
                 let staged = DB::run(conn, stage.clone(), Some(&array_of(&batch))).await;

@@ -209,6 +209,10 @@ pub trait TenantData: Provision {
     #[doc(hidden)]
     fn text_of(column: &str) -> String;
 
+    /// Whether `value_of` makes a value of a text, or the database refuses it.
+    #[doc(hidden)]
+    fn is_value(text: &str) -> bool;
+
     /// The value of a text.
     #[doc(hidden)]
     fn value_of(text: &str, r#type: &str) -> String;

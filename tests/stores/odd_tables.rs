@@ -62,7 +62,7 @@ async fn a_reference_that_is_null_does_not_get_its_default() {
 async fn references_without_a_primary_key_are_refused<DB: Shapes>(tables: &str, rows: &str) {
     let mut shop = Shop::<DB>::with(tables).await;
     let acme = shop.tenant_with("acme", shared, rows).await;
-    let before = shop.hashes(&acme).await;
+    let before = shop.hashes(&acme).await["nodes"].clone();
     let (_, bundle) = shop.export(&acme).await;
     let error = shop.import(&bundle, "copy").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Misconfigured);
@@ -70,7 +70,7 @@ async fn references_without_a_primary_key_are_refused<DB: Shapes>(tables: &str, 
     shop.close(&acme).await;
     let error = shop.restore(&acme, &bundle).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Misconfigured);
-    assert_eq!(shop.hashes(&acme).await, before);
+    assert_eq!(shop.hashes(&acme).await["nodes"], before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -140,12 +140,12 @@ async fn a_place_that_changed_since_the_bundle_was_read_is_not_restored<DB: Shap
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_place_that_changed_since_the_bundle_was_read_is_not_restored_on_sqlite() {
-    a_place_that_changed_since_the_bundle_was_read_is_not_restored::<Sqlite>().await;
+    Box::pin(a_place_that_changed_since_the_bundle_was_read_is_not_restored::<Sqlite>()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_place_that_changed_since_the_bundle_was_read_is_not_restored_on_postgres() {
-    a_place_that_changed_since_the_bundle_was_read_is_not_restored::<Postgres>().await;
+    Box::pin(a_place_that_changed_since_the_bundle_was_read_is_not_restored::<Postgres>()).await;
 }
 
 /// Lets no event with these actions be recorded.
