@@ -12,6 +12,10 @@ use crate::error::{Error, ErrorKind, Result};
 pub(super) const FORMAT: u32 = 1;
 pub(super) const HEAD: &str = "bundle.json";
 pub(super) const MANIFEST: &str = "manifest.json";
+/// The longest line that is read: one row.
+pub(super) const MAX_ROW: u64 = 256 << 20;
+/// The longest line that is written. It leaves room for other rows of its batch, which PostgreSQL limits to 256 MiB.
+pub(super) const MAX_WRITTEN: usize = 240 << 20;
 
 /// What stands before the rows.
 #[derive(Debug, Serialize, Deserialize)]

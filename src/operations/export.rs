@@ -9,10 +9,9 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio_tar::Header;
 
-use super::bundle::{FORMAT, HEAD, Head, MANIFEST, Manifest, TableHead, TableManifest};
+use super::bundle::{FORMAT, HEAD, Head, MANIFEST, MAX_WRITTEN, Manifest, TableHead, TableManifest};
 use super::observed::{self, Operation};
 use super::reach::check_outside;
-use super::read::MAX_WRITTEN;
 use super::statement::{count, highest, rows, size};
 use super::table::DataTable;
 use super::tenant_data::TenantData;

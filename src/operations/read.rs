@@ -5,16 +5,14 @@ use sha2::{Digest, Sha256};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio_tar::{Archive, Entries, Entry};
 
-use super::bundle::{FORMAT, HEAD, Head, MANIFEST, Manifest, TableHead, TableManifest, json, malformed};
+use super::bundle::{
+    FORMAT, HEAD, Head, MANIFEST, MAX_ROW, Manifest, TableHead, TableManifest, json, malformed,
+};
 use super::export::hex;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The largest `bundle.json` and `manifest.json` that are read.
 const MAX_JSON: u64 = 16 << 20;
-/// The longest line that is read: one row.
-const MAX_ROW: u64 = 256 << 20;
-/// The longest line that is written. It leaves room for other rows of its batch, which PostgreSQL limits to 256 MiB.
-pub(super) const MAX_WRITTEN: usize = 240 << 20;
 /// After how many bytes a batch of rows is passed on, however few they are.
 pub(super) const MAX_BATCH: usize = 8 << 20;
 

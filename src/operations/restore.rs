@@ -7,7 +7,8 @@ use std::sync::Arc;
 use tokio::io::AsyncRead;
 
 use super::bundle::TableHead;
-use super::circle::{erase, groups};
+use super::circle::groups;
+use super::erase::erase;
 use super::import::{begin_copy, matched};
 use super::observed::{self, Operation};
 use super::reach::check_children;
