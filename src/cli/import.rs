@@ -52,7 +52,8 @@ pub(crate) async fn run<DB: TenantData>(
     let stop = Arc::new(AtomicBool::new(false));
     let mut reader = Stoppable { reader: bar.wrap_async_read(input.reader), stop: stop.clone() };
     let actor = tenants::actor();
-    let (mut import, mut interrupts) = (Box::pin(provisioner.import(&mut reader, new, &actor)), interrupts());
+    let (mut import, mut interrupts) =
+        (Box::pin(provisioner.import_unless(&stop, &mut reader, new, &actor)), interrupts());
     let imported = loop {
         match select(import.as_mut(), pin!(interrupts.recv())).await {
             Either::Left((imported, _)) => break imported,

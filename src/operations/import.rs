@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tokio::io::AsyncRead;
 
@@ -71,14 +72,26 @@ impl<DB: TenantData> Provisioner<DB> {
         tenant: NewTenant,
         actor: &Actor,
     ) -> Result<Imported> {
+        self.import_unless(&AtomicBool::new(false), bundle, tenant, actor).await
+    }
+
+    /// As [`import`](Self::import). Undoes what it did once `stop` is set, unless all rows are written.
+    pub(crate) async fn import_unless(
+        &self,
+        stop: &AtomicBool,
+        bundle: impl AsyncRead + Unpin + Send,
+        tenant: NewTenant,
+        actor: &Actor,
+    ) -> Result<Imported> {
         let id = tenant.clone().into_tenant().id().clone();
-        let work = Box::pin(self.import_as(&id, bundle, tenant, actor));
+        let work = Box::pin(self.import_as(&id, stop, bundle, tenant, actor));
         observed::operation(Operation::Import, &id, None, work).await
     }
 
     async fn import_as(
         &self,
         id: &TenantId,
+        stop: &AtomicBool,
         bundle: impl AsyncRead + Unpin + Send,
         tenant: NewTenant,
         actor: &Actor,
@@ -93,7 +106,7 @@ impl<DB: TenantData> Provisioner<DB> {
         let tenant = self.insert_closed(tenant).await?;
         let written = async {
             let tenant = self.prepare_closed(tenant).await?;
-            let written = self.write_bundle(reader, &head, &tenant).await?;
+            let written = self.write_bundle(reader, &head, &tenant, stop).await?;
             Ok((tenant, written))
         };
         let (tenant, (mut conn, rows, new_ids)) = match written.await {
@@ -155,6 +168,7 @@ impl<DB: TenantData> Provisioner<DB> {
         reader: BundleReader<impl AsyncRead + Unpin + Send>,
         head: &Head,
         tenant: &Tenant,
+        stop: &AtomicBool,
     ) -> Result<(DB::Connection, Vec<(String, u64)>, bool)> {
         let mut stage = DB::connect_to(&self.places, tenant.placement()).await?;
         let tables = self.tables_of(&mut stage, head, tenant).await?;
@@ -181,7 +195,7 @@ impl<DB: TenantData> Provisioner<DB> {
         let writer = RowWriter::<DB>::new(&mut conn, &tables, tenant.id(), rewrite, shared);
         let written = tables.iter().zip(counts).enumerate().filter(|(at, _)| writer.is_written(*at));
         let written = written.map(|(_, ((table, _), count))| (table.name.clone(), count)).collect();
-        write_staged::<DB>(&mut stage, writer).await?;
+        write_staged::<DB>(&mut stage, writer, stop).await?;
         Ok((conn, written, new_ids))
     }
 

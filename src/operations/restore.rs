@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tokio::io::AsyncRead;
 
@@ -253,7 +254,7 @@ impl<DB: TenantData> Restore<DB> {
             erase::<DB>(&mut conn, &group, tenant.id()).await?;
         }
         let writer = RowWriter::<DB>::new(&mut conn, &tables, tenant.id(), Rewrite::default(), shared);
-        write_staged::<DB>(&mut stage, writer).await?;
+        write_staged::<DB>(&mut stage, writer, &AtomicBool::new(false)).await?;
         lock.check().await?;
         DB::run(&mut conn, "COMMIT".to_owned(), None).await.map_err(|e| change_error(&e, None))?;
         let recorded = provisioner.store.record_restore(&tenant, "tenant.restore", counts, actor).await;

@@ -1,6 +1,8 @@
 //! Reads a bundle into a temporary table. The transaction that writes the rows begins afterwards, and does not wait for the
 //! reader of the caller.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use futures_util::TryStreamExt;
 use tokio::io::AsyncRead;
 
@@ -11,7 +13,7 @@ use super::statement::{stage, staged};
 use super::table::DataTable;
 use super::tenant_data::TenantData;
 use crate::database::database_error;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 /// How many rows one statement inserts.
 const BATCH: usize = 500;
@@ -20,7 +22,7 @@ const BATCH: usize = 500;
 /// number of rows of each table.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`](crate::error::ErrorKind::InvalidInput) if this is no complete bundle; what the database returns.
+/// [`ErrorKind::InvalidInput`] if this is no complete bundle; what the database returns.
 pub(super) async fn stage_rows<DB: TenantData>(
     conn: &mut DB::Connection,
     tables: &[(DataTable, TableHead)],
@@ -56,11 +58,13 @@ pub(super) async fn stage_rows<DB: TenantData>(
 /// Writes all rows of a temporary table of [`stage_rows`], and completes the writer.
 ///
 /// # Errors
-/// What the database returns, with the name of the table.
+/// What the database returns, with the name of the table; [`ErrorKind::Retryable`] once `stop` is set.
 pub(super) async fn write_staged<DB: TenantData>(
     conn: &mut DB::Connection,
     mut writer: RowWriter<'_, DB>,
+    stop: &AtomicBool,
 ) -> Result<()> {
+    let check = || if stop.load(Ordering::Relaxed) { Err(stopped()) } else { Ok(()) };
     for at in 0..writer.tables() {
         let mut all = DB::texts(conn, staged::<DB>(at));
         let (mut rows, mut bytes) = (Vec::new(), 0);
@@ -70,12 +74,19 @@ pub(super) async fn write_staged<DB: TenantData>(
             rows.push(row.map_err(|e| malformed(format!("a row cannot be read ({e})")))?);
             if rows.len() >= BATCH || bytes >= MAX_BATCH {
                 bytes = 0;
+                check()?;
                 writer.write(at, std::mem::take(&mut rows)).await?;
             }
         }
         if !rows.is_empty() {
+            check()?;
             writer.write(at, rows).await?;
         }
     }
-    writer.finish().await
+    writer.finish().await?;
+    check()
+}
+
+fn stopped() -> Error {
+    Error::new(ErrorKind::Retryable, "this was stopped before all rows were written, and none is; repeat it")
 }

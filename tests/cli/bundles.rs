@@ -292,9 +292,9 @@ async fn ctrl_c_ends_an_import_that_waits_for_its_input() {
     // The rows are complete, and the manifest is missing.
     let at = bundle.windows(13).position(|name| name == b"manifest.json").unwrap();
     input.write_all(&bundle[..at]).unwrap();
-    // The transaction is open, and its session has nothing to do: the import waits for its input.
-    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() \
-                 AND state = 'idle in transaction' AND state_change < clock_timestamp() - interval '500 ms'";
+    // The session has the rows, and nothing to do: the import waits for its input.
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle' \
+                 AND query LIKE '%tenancy_links%' AND state_change < clock_timestamp() - interval '500 ms'";
     let mut watch = PgConnection::connect(&world.control_url).await.unwrap();
     let deadline = Instant::now() + Duration::from_mins(1);
     while sqlx::query_scalar::<_, i64>(waits).fetch_one(&mut watch).await.unwrap() == 0 {
