@@ -68,13 +68,21 @@ pub(super) async fn outside<DB: TenantData>(
         return Ok(found);
     }
     for table in DB::data_tables(conn, &Placement::Shared, &provisioner.schema).await? {
-        let rows = DB::read_number(conn, count::<DB>(&table, tenant.id())).await;
-        if !table.own && rows.map_err(|e| database_error(&e))? > 0 {
-            found.push(format!(
-                "`{}` has rows of the tenant and is outside of the {}; move them into a table of the schema, or delete them",
-                table.ident,
-                tenant.placement()
-            ));
+        if table.own {
+            continue;
+        }
+        let (ident, place) = (&table.ident, tenant.placement());
+        match DB::read_number(conn, count::<DB>(&table, tenant.id())).await {
+            Ok(0) => {}
+            Ok(_) => found.push(format!(
+                "`{ident}` has rows of the tenant and is outside of the {place}; move them into a table of the schema, or delete \
+                 them"
+            )),
+            Err(error @ sqlx::Error::Database(_)) => found.push(format!(
+                "`{ident}` is outside of the {place} and has the tenant column, and its rows cannot be counted: {}",
+                database_error(&error)
+            )),
+            Err(error) => return Err(database_error(&error)),
         }
     }
     Ok(found)

@@ -148,17 +148,18 @@ async fn a_place_that_changed_since_the_bundle_was_read_is_not_restored_on_postg
     Box::pin(a_place_that_changed_since_the_bundle_was_read_is_not_restored::<Postgres>()).await;
 }
 
-/// Lets no event with these actions be recorded.
-fn without_events<DB: Shapes>(condition: &str) -> String {
+/// Lets no event with these actions be recorded. A connection of SQLite can still know a trigger of the same name that another
+/// one dropped.
+fn without_events<DB: Shapes>(trigger: &str, condition: &str) -> String {
     if DB::NAME == "SQLite" {
         return format!(
-            "CREATE TRIGGER stop BEFORE INSERT ON tenancy_audit_events WHEN NEW.action {condition} \
+            "CREATE TRIGGER {trigger} BEFORE INSERT ON tenancy_audit_events WHEN NEW.action {condition} \
              BEGIN SELECT RAISE(ABORT, 'stop'); END"
         );
     }
     format!(
         "CREATE OR REPLACE FUNCTION stop() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'stop'; END $$; \
-         CREATE TRIGGER stop BEFORE INSERT ON tenancy_audit_events FOR EACH ROW WHEN (NEW.action {condition}) \
+         CREATE TRIGGER {trigger} BEFORE INSERT ON tenancy_audit_events FOR EACH ROW WHEN (NEW.action {condition}) \
          EXECUTE FUNCTION stop()"
     )
 }
@@ -184,23 +185,23 @@ async fn the_error_of_an_event_says_what_happened_to_the_rows<DB: Shapes>() {
         assert_ne!(changed, before);
         shop.close(&acme).await;
         let read = async || shop.provisioner.restore(acme.id(), &*bundle).await.unwrap();
-        let drop_trigger = if DB::NAME == "SQLite" {
-            "DROP TRIGGER stop"
-        } else {
-            "DROP TRIGGER stop ON tenancy_audit_events"
+        let [all, last] = ["all", "last"].map(|name| format!("stop_{name}_{at}"));
+        let drop_trigger = async |name: &str| {
+            let on = if DB::NAME == "SQLite" { "" } else { " ON tenancy_audit_events" };
+            DB::raw(&shop.app.pool, &format!("DROP TRIGGER {name}{on}")).await.unwrap();
         };
 
-        DB::raw(&shop.app.pool, &without_events::<DB>("LIKE 'tenant.restore%'")).await.unwrap();
+        DB::raw(&shop.app.pool, &without_events::<DB>(&all, "LIKE 'tenant.restore%'")).await.unwrap();
         let error = read().await.apply(acme.slug(), &ada).await.unwrap_err();
         assert_ne!(error.kind(), ErrorKind::OutcomeUnknown, "{error}");
-        DB::raw(&shop.app.pool, drop_trigger).await.unwrap();
+        drop_trigger(&all).await;
         assert_eq!(rows().await, changed, "nothing has changed");
 
-        DB::raw(&shop.app.pool, &without_events::<DB>("= 'tenant.restore'")).await.unwrap();
+        DB::raw(&shop.app.pool, &without_events::<DB>(&last, "= 'tenant.restore'")).await.unwrap();
         let error = read().await.apply(acme.slug(), &ada).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error}");
         assert!(error.to_string().contains("the rows of the bundle are restored, but the event"), "{error}");
-        DB::raw(&shop.app.pool, drop_trigger).await.unwrap();
+        drop_trigger(&last).await;
         assert_eq!(rows().await, before, "restored");
         let actions = shop.audit_actions(&acme).await;
         assert_eq!(
