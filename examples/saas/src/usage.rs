@@ -132,9 +132,13 @@ pub(crate) async fn seed_history(
     if !Quotas::new(meter.clone()).counters(&ctx, Some(API_CALLS.feature()), 1).await?.is_empty() {
         return Ok(());
     }
-    let now = SystemClock.now().seconds();
+    let snapshot = Quotas::new(meter.clone()).snapshot(&ctx).await?;
+    let calls = snapshot.features.iter().find(|one| one.key == API_CALLS.feature());
+    let Some(month_ends) = calls.and_then(|one| one.resets_at) else { return Ok(()) };
     for (months_ago, used) in [(5, 210), (4, 340), (3, 290), (2, 480), (1, 610), (0, 35)] {
-        let then = Timestamp::from_seconds(now - months_ago * 365 * 86_400 / 12);
+        // The middle of a month, because months have different lengths.
+        let middle = month_ends.seconds() - (2 * months_ago + 1) * 365 * 86_400 / 24;
+        let then = if months_ago == 0 { SystemClock.now() } else { Timestamp::from_seconds(middle) };
         let quotas = Quotas::new(meter.clone()).with_clock(Arc::new(ManualClock::new(then)));
         quotas.charge(&ctx, API_CALLS, used).await?;
     }
