@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::erase::{delete_rows, delete_together, nullable, order};
-use super::statement::{count, unlink};
+use super::statement::{rows_of, unlink};
 use super::table::{DataTable, Link};
 use super::tenant_data::TenantData;
 use crate::error::{Error, ErrorKind, Result};
@@ -57,8 +57,7 @@ pub(super) async fn check_circles<DB: TenantData>(
     for group in groups(tables).into_iter().filter(|group| group.len() > 1) {
         let (_, circle) = order(&group, &restricted);
         let Some(table) = circle.first() else { continue };
-        let rows = DB::read_number(conn, count::<DB>(table, tenant)).await;
-        if rows.map_err(|e| table.failed("counted", &e))? > 0 {
+        if rows_of::<DB>(conn, table, tenant).await? > 0 {
             let names: Vec<String> = circle.iter().map(|table| format!("`{}`", table.name)).collect();
             return Err(Error::new(
                 ErrorKind::Misconfigured,
@@ -93,6 +92,14 @@ pub(super) async fn delete_group<DB: TenantData>(
     Ok(deleted)
 }
 
+/// The keys to tables of the group whose rows are deleted before.
+pub(super) fn links_back<'a>(group: &[&'a DataTable]) -> impl Iterator<Item = (&'a DataTable, &'a Link)> {
+    group.iter().enumerate().flat_map(move |(at, table)| {
+        let is_back = move |link: &&Link| group[..at].iter().any(|one| one.name == link.parent);
+        table.links.iter().filter(is_back).map(|link| (*table, link))
+    })
+}
+
 /// Sets keys to null that refer to tables of the group whose rows are deleted before. Returns whether all of them are null.
 async fn unlink_rows<DB: TenantData>(
     conn: &mut DB::Connection,
@@ -100,14 +107,12 @@ async fn unlink_rows<DB: TenantData>(
     tenant: &TenantId,
 ) -> Result<bool> {
     let mut statements = Vec::new();
-    for (at, table) in group.iter().enumerate() {
-        for link in table.links.iter().filter(|link| group[..at].iter().any(|one| one.name == link.parent)) {
-            let columns = nullable(table, link);
-            if columns.is_empty() {
-                return Ok(false);
-            }
-            statements.push((table, unlink::<DB>(table, &columns, tenant)));
+    for (table, link) in links_back(group) {
+        let columns = nullable(table, link);
+        if columns.is_empty() {
+            return Ok(false);
         }
+        statements.push((table, unlink::<DB>(table, &columns, tenant)));
     }
     for (table, sql) in statements {
         match DB::run(conn, sql, None).await.map_err(|e| table.failed("deleted", &e)) {
@@ -123,38 +128,19 @@ async fn unlink_rows<DB: TenantData>(
 mod tests {
     use super::*;
 
-    fn table(name: &str, parents: &[&str]) -> DataTable {
-        let link = |parent: &&str| Link {
-            parent: (*parent).to_owned(),
-            columns: Vec::new(),
-            required: true,
-            reaches_others: false,
-        };
-        DataTable {
-            name: name.to_owned(),
-            ident: name.to_owned(),
-            only: "",
-            tenant: "tenant_id".to_owned(),
-            tenant_type: "uuid".to_owned(),
-            columns: Vec::new(),
-            key: None,
-            key_has_tenant: false,
-            row: Vec::new(),
-            links: parents.iter().map(link).collect(),
-            children: Vec::new(),
-            own: false,
-        }
-    }
-
     #[test]
     fn a_circle_is_one_group_between_its_children_and_its_parents() {
         let tables = [
-            table("parent", &["elsewhere", "parent"]),
-            table("a", &["c", "parent"]),
-            table("child", &["a"]),
-            table("b", &["a"]),
-            table("c", &["b"]),
+            ("parent", &["elsewhere", "parent"][..]),
+            ("a", &["c", "parent"]),
+            ("child", &["a"]),
+            ("b", &["a"]),
+            ("c", &["b"]),
         ];
+        let tables = tables.map(|(name, parents)| {
+            let parents: Vec<(&str, bool)> = parents.iter().map(|parent| (*parent, true)).collect();
+            DataTable::named(name).referring_to(&parents)
+        });
         let names: Vec<Vec<&str>> = groups(&tables)
             .into_iter()
             .map(|group| group.into_iter().map(|table| &*table.name).collect())

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
-use super::circle::{delete_group, groups};
+use super::circle::{delete_group, groups, links_back};
 use super::deletion_hook::DeletionHook;
 use super::deletion_plan::{DeletionPlan, check_holds, plan_of};
 use super::deletion_record::DeletionRecord;
@@ -15,7 +15,7 @@ use super::erase::delete_rows;
 use super::fence;
 use super::observed::{self, Operation};
 use super::receipt::DeletionReceipt;
-use super::statement::count;
+use super::statement::rows_of;
 use super::table::DataTable;
 use super::tenant_data::TenantData;
 use crate::context::{Actor, unknown_tenant};
@@ -258,14 +258,9 @@ impl<DB: TenantData> Deletion<DB> {
                 && (!drops || (table.own && matches!(placement, Placement::Schema { .. })))
         };
         let deleted: Vec<&DataTable> = tables.iter().filter(is_deleted).collect();
-        let at = |name: &str| tables.iter().position(|table| table.name == *name);
-        let has_backward_key = |table: &&&DataTable| {
-            table.links.iter().any(|link| !link.required && at(&link.parent) > at(&table.name))
-        };
-        record.unlinked.extend(deleted.iter().filter(has_backward_key).map(|table| table.name.clone()));
-        self.record(record).await?;
         for mut group in groups(&tables) {
             group.retain(is_deleted);
+            record.unlinked.extend(links_back(&group).map(|(table, _)| table.name.clone()));
             for table in &group {
                 record.begin(&table.name, rows_of::<DB>(&mut conn, table, tenant.id()).await?);
             }
@@ -335,16 +330,6 @@ impl<DB: TenantData> Deletion<DB> {
             records => Ok(records.map_err(|e| database_error(&e))? > 0),
         }
     }
-}
-
-/// How many rows of a tenant a table has.
-async fn rows_of<DB: TenantData>(
-    conn: &mut DB::Connection,
-    table: &DataTable,
-    tenant: &TenantId,
-) -> Result<u64> {
-    let rows = DB::read_number(conn, count::<DB>(table, tenant)).await;
-    Ok(u64::try_from(rows.map_err(|e| table.failed("counted", &e))?).unwrap_or(0))
 }
 
 fn stored<T: DeserializeOwned>(record: &str) -> Result<T> {

@@ -5,10 +5,9 @@ use std::fmt;
 
 use super::circle::check_circles;
 use super::reach::{check_children, check_outside};
-use super::statement::count;
+use super::statement::rows_of;
 use super::table::{DataTable, check_reach};
 use super::tenant_data::TenantData;
-use crate::database::database_error;
 use crate::error::{Error, ErrorKind, Result};
 use crate::placement::Provisioner;
 use crate::tenant::{Placement, Slug, Tenant, TenantStatus};
@@ -107,8 +106,7 @@ pub(super) async fn plan_of<DB: TenantData>(
             check_circles::<DB>(&mut conn, &deleted, tenant.id()).await?;
         }
         for table in tables.iter().rev() {
-            let rows = DB::read_number(&mut conn, count::<DB>(table, tenant.id())).await;
-            let rows = u64::try_from(rows.map_err(|e| database_error(&e))?).unwrap_or(0);
+            let rows = rows_of::<DB>(&mut conn, table, tenant.id()).await?;
             let hold = holds.get(&table.name).cloned();
             planned.push(PlannedTable { name: table.name.clone(), rows, hold });
         }

@@ -1,6 +1,6 @@
 //! Deletes the rows of a tenant: from one table in batches that do not lock it, and from several in one transaction.
 
-use super::statement::{count, delete_all, delete_some, unlink};
+use super::statement::{delete_all, delete_some, link_to_itself, rows_of, unlink};
 use super::table::{DataTable, Link};
 use super::tenant_data::TenantData;
 use crate::error::Result;
@@ -26,13 +26,10 @@ pub(super) async fn delete_rows<DB: TenantData>(
             break;
         }
     }
-    // Rows that the batches do not find go together: those that refer to each other in a circle, and those with NULL in
-    // their key.
-    deleted += if has_leaves {
-        delete_together::<DB>(conn, &[table], tenant).await?.iter().sum::<u64>()
-    } else {
-        delete::<DB>(conn, table, tenant, delete_all::<DB>(table, tenant), None).await?
-    };
+    if has_leaves {
+        // Rows that refer to each other in a circle go together.
+        deleted += delete_together::<DB>(conn, &[table], tenant).await?.iter().sum::<u64>();
+    }
     Ok(deleted)
 }
 
@@ -80,8 +77,7 @@ pub(super) async fn delete_together<DB: TenantData>(
         let mut rows = Vec::new();
         // A row that a key of the group deletes is counted too.
         for table in group {
-            let number = DB::read_number(conn, count::<DB>(table, tenant)).await;
-            rows.push(u64::try_from(number.map_err(|e| table.failed("counted", &e))?).unwrap_or(0));
+            rows.push(rows_of::<DB>(conn, table, tenant).await?);
         }
         if rows.iter().any(|rows| *rows > 0) {
             erase::<DB>(conn, group, tenant).await?;
@@ -121,7 +117,7 @@ pub(super) async fn erase<DB: TenantData>(
             let columns = nullable(table, link);
             let in_group = group.iter().any(|one| one.name == link.parent);
             let sql = match &columns[..] {
-                [] if link.parent == table.name => to_itself::<DB>(table, link, tenant),
+                [] if link.parent == table.name => link_to_itself::<DB>(table, link, tenant),
                 [_, ..] if in_group => unlink::<DB>(table, &columns, tenant),
                 _ => continue,
             };
@@ -134,13 +130,6 @@ pub(super) async fn erase<DB: TenantData>(
         deleted.map_err(|e| table.failed("deleted", &e))?;
     }
     Ok(())
-}
-
-/// Lets each row refer to itself, where the key to its own table may not be null.
-fn to_itself<DB: TenantData>(table: &DataTable, link: &Link, tenant: &TenantId) -> String {
-    let set: Vec<String> = link.columns.iter().map(|(child, parent)| format!("{child} = {parent}")).collect();
-    let of_tenant = DB::is_tenant(&table.tenant, &table.tenant_type, tenant);
-    format!("UPDATE {} SET {} WHERE {of_tenant}", table.ident, set.join(", "))
 }
 
 /// The columns of a key that may be null.
@@ -178,32 +167,10 @@ pub(super) fn order<'a>(
 mod tests {
     use super::*;
 
-    fn table(name: &str, parents: &[&str]) -> DataTable {
-        let link = |parent: &&str| Link {
-            parent: (*parent).to_owned(),
-            columns: Vec::new(),
-            required: true,
-            reaches_others: false,
-        };
-        DataTable {
-            name: name.to_owned(),
-            ident: name.to_owned(),
-            only: "",
-            tenant: "tenant_id".to_owned(),
-            tenant_type: "uuid".to_owned(),
-            columns: Vec::new(),
-            key: None,
-            key_has_tenant: false,
-            row: Vec::new(),
-            links: parents.iter().map(link).collect(),
-            children: Vec::new(),
-            own: false,
-        }
-    }
-
     #[test]
     fn restricted_keys_decide_the_order_within_a_circle() {
-        let (a, b) = (table("a", &["b"]), table("b", &["a"]));
+        let [a, b] = [("a", "b"), ("b", "a")]
+            .map(|(name, parent)| DataTable::named(name).referring_to(&[(parent, true)]));
         let key = |child: &str, parent: &str| (child.to_owned(), parent.to_owned());
         let names = |keys: &[(String, String)]| {
             let (ordered, circle) = order(&[&a, &b], keys);

@@ -44,8 +44,9 @@ impl<DB: TenantData> Provisioner<DB> {
     /// declared foreign keys follow. Gauges are imported; audit events and metered usage stay with the tenant that they
     /// are of. Seeds do not run.
     ///
-    /// The bundle is read to its end first, into a temporary table. Then all rows are written in one transaction. If it fails, the new tenant is removed again. Import bundles that you trust: the
-    /// values of rows and gauges are taken as they are.
+    /// The bundle is read to its end first, into a temporary table. Then all rows are written in one transaction. If it
+    /// fails, the new tenant is removed again. Import bundles that you trust: the values of rows and gauges are taken as they
+    /// are.
     ///
     /// ```
     /// use tenancy::context::Actor;
@@ -290,18 +291,10 @@ mod tests {
             identity: false,
         };
         let table = DataTable {
-            name: "notes".to_owned(),
-            ident: "notes".to_owned(),
-            only: "",
-            tenant: "tenant_id".to_owned(),
-            tenant_type: "uuid".to_owned(),
             columns: ["id", "title", "body"].map(column).to_vec(),
             key: Some(vec![0]),
             key_has_tenant: true,
-            row: Vec::new(),
-            links: Vec::new(),
-            children: Vec::new(),
-            own: false,
+            ..DataTable::named("notes")
         };
         let matched = |columns: &[&str]| {
             let columns = columns.iter().map(|name| (*name).to_owned()).collect();

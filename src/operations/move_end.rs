@@ -8,12 +8,11 @@ use super::move_step::MoveStep;
 use super::movement::{Locks, Move};
 use super::observed::{self, Operation};
 use super::reach::check_children;
-use super::statement::count;
+use super::statement::rows_of;
 use super::sync::{EVENTS, Side, delete_copied, sync};
 use super::table::DataTable;
 use super::tenant_data::TenantData;
 use crate::context::unknown_tenant;
-use crate::database::database_error;
 use crate::error::{Error, ErrorKind, Result};
 use crate::placement::Provisioner;
 use crate::store::{MoveRecord, went_on};
@@ -71,8 +70,7 @@ impl<DB: TenantData> Move<DB> {
         DB::pass_fences(&mut conn).await?;
         let mut found = DB::others(&mut conn, place, schema).await?;
         for table in DB::data_tables(&mut conn, place, schema).await?.iter().filter(|table| !table.own) {
-            let rows = DB::read_number(&mut conn, count::<DB>(table, &self.tenant)).await;
-            if rows.map_err(|e| database_error(&e))? > 0 {
+            if rows_of::<DB>(&mut conn, table, &self.tenant).await? > 0 {
                 found.push(format!("`{}`", table.name));
             }
         }
@@ -97,8 +95,7 @@ impl<DB: TenantData> Move<DB> {
             delete_group::<DB>(&mut side.writer, &group, &self.tenant, BATCH).await?;
         }
         for table in tables.iter().rev() {
-            let left = DB::read_number(&mut side.writer, count::<DB>(table, &self.tenant)).await;
-            if left.map_err(|e| database_error(&e))? > 0 {
+            if rows_of::<DB>(&mut side.writer, table, &self.tenant).await? > 0 {
                 return Err(Error::new(
                     ErrorKind::Conflict,
                     format!(

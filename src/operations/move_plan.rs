@@ -6,10 +6,9 @@ use tenancy_sql::Schema;
 
 use super::fence::{moved, moves_own};
 use super::reach::{outside, referring};
-use super::statement::{count, size};
+use super::statement::{rows_of, size};
 use super::table::{DataTable, check_reach};
 use super::tenant_data::TenantData;
-use crate::database::database_error;
 use crate::error::{Error, ErrorKind, Result};
 use crate::placement::Provisioner;
 use crate::tenant::{Placement, Tenant, TenantId, TenantStatus};
@@ -126,12 +125,9 @@ pub(super) async fn plan_of<DB: TenantData>(
         );
     }
     for table in &tables {
-        let number = async |conn: &mut DB::Connection, sql: String| {
-            let number = DB::read_number(conn, sql).await.map_err(|e| database_error(&e))?;
-            Ok::<_, Error>(u64::try_from(number).unwrap_or(0))
-        };
-        let rows = number(&mut conn, count::<DB>(table, tenant.id())).await?;
-        let bytes = number(&mut conn, size::<DB>(table, tenant.id())).await?;
+        let rows = rows_of::<DB>(&mut conn, table, tenant.id()).await?;
+        let bytes = DB::read_number(&mut conn, size::<DB>(table, tenant.id())).await;
+        let bytes = u64::try_from(bytes.map_err(|e| table.failed("measured", &e))?).unwrap_or(0);
         planned.push(MovedTable { name: table.name.clone(), rows, bytes });
         if table.key.is_none() {
             refused.push(format!(

@@ -278,6 +278,7 @@ impl<DB: TenantData> Move<DB> {
         }
         Ok(rows)
     }
+
     /// Compares each table by the number of its rows and a hash over all of them: the numbers, or a table that differs.
     async fn compare(
         &self,

@@ -23,7 +23,7 @@ use crate::isolation::catalog::{
     search_path,
 };
 use crate::isolation::quoted;
-use crate::placement::{PostgresPlaces, TenantLock};
+use crate::placement::{PostgresPlaces, TenantLock, try_lock};
 use crate::tenant::{Placement, TenantId};
 
 /// The text of a value is the same on every server.
@@ -219,13 +219,8 @@ impl TenantData for Postgres {
     }
 
     async fn hold_writer(conn: &mut PgConnection, key: String) -> Result<()> {
-        const LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended('tenancy writer ' || $1, 0))";
-        for _ in 0..20 {
-            let locked = sqlx::query_scalar(LOCK).bind(&key).persistent(false).fetch_one(&mut *conn).await;
-            if locked.map_err(|e| database_error(&e))? {
-                return Ok(());
-            }
-            sqlx_core::rt::sleep(Duration::from_millis(100)).await;
+        if try_lock(conn, &format!("tenancy writer {key}"), 20).await? {
+            return Ok(());
         }
         let text = "a statement of an operation that was stopped is still in work on the rows of this tenant; try again later";
         Err(Error::new(ErrorKind::Retryable, text))

@@ -45,10 +45,12 @@ pub(super) async fn check_children<DB: TenantData>(
     tables: &[DataTable],
     tenant: &TenantId,
 ) -> Result<()> {
-    match referring::<DB>(conn, tables, tenant).await?.into_iter().next() {
-        None => Ok(()),
-        Some(why) => Err(Error::new(ErrorKind::Misconfigured, why)),
-    }
+    refuse(ErrorKind::Misconfigured, referring::<DB>(conn, tables, tenant).await?)
+}
+
+/// Fails with the first reason.
+fn refuse(kind: ErrorKind, found: Vec<String>) -> Result<()> {
+    found.into_iter().next().map_or(Ok(()), |why| Err(Error::new(kind, why)))
 }
 
 /// Where a tenant with a schema of its own has rows outside of it: a statement can name the schema of another table. The
@@ -94,10 +96,7 @@ pub(super) async fn check_outside<DB: TenantData>(
     conn: &mut DB::Connection,
     tenant: &Tenant,
 ) -> Result<()> {
-    match outside(provisioner, conn, tenant).await?.into_iter().next() {
-        None => Ok(()),
-        Some(why) => Err(Error::new(ErrorKind::Conflict, why)),
-    }
+    refuse(ErrorKind::Conflict, outside(provisioner, conn, tenant).await?)
 }
 
 /// 1 if a row of the child refers to a row of the tenant, and 0 otherwise.

@@ -17,7 +17,7 @@ use super::read::BundleReader;
 use super::rewrite::Rewrite;
 use super::row_writer::{RowWriter, begin, is_written};
 use super::stage::{stage_rows, write_staged};
-use super::statement::{count, staged, staged_count};
+use super::statement::{rows_of, staged, staged_count};
 use super::sync::Comparison;
 use super::table::{DataTable, check_reach};
 use super::tenant_data::TenantData;
@@ -164,11 +164,9 @@ impl<DB: TenantData> Provisioner<DB> {
             let mut found = RestoredTable { name: table.name.clone(), added: 0, changed: 0, removed: 0 };
             if table.key.is_none() {
                 let failed = |e: sqlx::Error| table.failed("counted", &e);
-                let number = |number: i64| u64::try_from(number).unwrap_or(0);
                 let added = DB::read_number(&mut stage_conn, staged_count(at)).await.map_err(failed)?;
-                let removed =
-                    DB::read_number(&mut live, count::<DB>(table, tenant.id())).await.map_err(failed)?;
-                (found.added, found.removed) = (number(added), number(removed));
+                found.added = u64::try_from(added).unwrap_or(0);
+                found.removed = rows_of::<DB>(&mut live, table, tenant.id()).await?;
                 differences.push(found);
                 continue;
             }

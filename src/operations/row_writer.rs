@@ -78,8 +78,10 @@ impl<'a, DB: TenantData> RowWriter<'a, DB> {
     pub(super) async fn finish(self) -> Result<()> {
         for (at, (table, _)) in self.tables.iter().enumerate() {
             let later = self.later(at);
-            let stored =
-                DB::read_number(self.conn, staged_count(at)).await.map_err(|e| database_error(&e))?;
+            let stored = match &later[..] {
+                [] => 0,
+                _ => DB::read_number(self.conn, staged_count(at)).await.map_err(|e| database_error(&e))?,
+            };
             if stored > 0 {
                 if table.key.is_none() {
                     return Err(ambiguous(table));

@@ -17,8 +17,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::placement::{SqlitePlaces, TenantLock};
 use crate::tenant::{Placement, TenantId, TenantIdValue};
 
-/// The tables with their columns: `hidden` is 2 or 3 for a generated one, 1 for one that a
-/// virtual table computes; and `pk` the position in the primary key.
+/// The tables with their columns: `hidden` is 2 or 3 for a generated one and 1 for one that a virtual table computes, and `pk`
+/// the position in the primary key.
 const COLUMNS: &str = "SELECT m.name, c.name, c.type, c.\"notnull\", c.pk, c.hidden FROM sqlite_master m \
     JOIN pragma_table_xinfo(m.name) c WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite!_%' ESCAPE '!' \
     ORDER BY m.name, c.cid";

@@ -37,11 +37,15 @@ pub(super) fn add_children(tables: &mut [DataTable], keys: &[KeyRow]) {
     }
 }
 
+/// Whether any table has `AUTOINCREMENT`.
+async fn has_numbers(conn: &mut SqliteConnection) -> Result<bool> {
+    let sql = "SELECT count(*) > 0 FROM sqlite_master WHERE name = 'sqlite_sequence'";
+    sqlx::query_scalar(sql).fetch_one(conn).await.map_err(|e| database_error(&e))
+}
+
 /// The highest number that a table with `AUTOINCREMENT` has given out; `None` for any other table.
 async fn last_number(conn: &mut SqliteConnection, table: &DataTable) -> Result<Option<i64>> {
-    let has = "SELECT count(*) FROM sqlite_master WHERE name = 'sqlite_sequence'";
-    let has: i64 = sqlx::query_scalar(has).fetch_one(&mut *conn).await.map_err(|e| database_error(&e))?;
-    if has == 0 {
+    if !has_numbers(conn).await? {
         return Ok(None);
     }
     let last = sqlx::query_scalar("SELECT max(seq) FROM sqlite_sequence WHERE name = $1").bind(&table.name);
@@ -74,9 +78,7 @@ pub(super) async fn copy_numbers(
     to: &DataTable,
 ) -> Result<()> {
     let Some(last) = last_number(source, from).await? else { return Ok(()) };
-    let has = "SELECT count(*) FROM sqlite_master WHERE name = 'sqlite_sequence'";
-    let has = Sqlite::read_number(target, has.to_owned()).await.map_err(|e| database_error(&e))?;
-    if has == 0 {
+    if !has_numbers(target).await? {
         return Ok(());
     }
     let update = "UPDATE sqlite_sequence SET seq = max(seq, $1) WHERE name = $2";

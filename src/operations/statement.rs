@@ -5,8 +5,9 @@
 
 use std::fmt::Write as _;
 
-use super::table::{DataColumn, DataTable};
+use super::table::{DataColumn, DataTable, Link};
 use super::tenant_data::TenantData;
+use crate::error::Result;
 use crate::tenant::TenantId;
 
 /// `table.tenant_id = '…'`, with `t` as the name of the table.
@@ -25,6 +26,19 @@ fn texts<'a, DB: TenantData>(columns: impl IntoIterator<Item = &'a DataColumn>) 
 /// The number of rows.
 pub(super) fn count<DB: TenantData>(table: &DataTable, tenant: &TenantId) -> String {
     format!("SELECT count(*) {} WHERE {}", from(table), of_tenant::<DB>(table, tenant))
+}
+
+/// How many rows a tenant has in a table.
+///
+/// # Errors
+/// What the database returns, with the name of the table.
+pub(super) async fn rows_of<DB: TenantData>(
+    conn: &mut DB::Connection,
+    table: &DataTable,
+    tenant: &TenantId,
+) -> Result<u64> {
+    let rows = DB::read_number(conn, count::<DB>(table, tenant)).await;
+    Ok(u64::try_from(rows.map_err(|e| table.failed("counted", &e))?).unwrap_or(0))
 }
 
 /// Every row, in the order of the primary key.
@@ -157,6 +171,13 @@ pub(super) fn unlink<DB: TenantData>(table: &DataTable, columns: &[&str], tenant
         of_tenant::<DB>(table, tenant),
         linked.join(" OR ")
     )
+}
+
+/// Lets each row refer to itself, where the key to its own table may not be null.
+pub(super) fn link_to_itself<DB: TenantData>(table: &DataTable, link: &Link, tenant: &TenantId) -> String {
+    let set: Vec<String> = link.columns.iter().map(|(child, parent)| format!("{child} = {parent}")).collect();
+    let of_tenant = of_tenant::<DB>(table, tenant);
+    format!("UPDATE {}{} AS t SET {} WHERE {of_tenant}", table.only, table.ident, set.join(", "))
 }
 
 /// The number of bytes of all rows as texts.

@@ -144,17 +144,10 @@ pub(crate) fn parents_first(tables: Vec<DataTable>) -> Vec<DataTable> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn table(name: &str, parents: &[(&str, bool)]) -> DataTable {
-        let link = |(parent, required): &(&str, bool)| Link {
-            parent: (*parent).to_owned(),
-            columns: Vec::new(),
-            required: *required,
-            reaches_others: false,
-        };
-        DataTable {
+impl DataTable {
+    /// A table without columns and keys.
+    pub(crate) fn named(name: &str) -> Self {
+        Self {
             name: name.to_owned(),
             ident: name.to_owned(),
             only: "",
@@ -164,10 +157,30 @@ mod tests {
             key: None,
             key_has_tenant: false,
             row: Vec::new(),
-            links: parents.iter().map(link).collect(),
+            links: Vec::new(),
             children: Vec::new(),
             own: false,
         }
+    }
+
+    /// With a foreign key to each of these tables, which may be null unless it is required.
+    pub(crate) fn referring_to(self, parents: &[(&str, bool)]) -> Self {
+        let link = |(parent, required): &(&str, bool)| Link {
+            parent: (*parent).to_owned(),
+            columns: Vec::new(),
+            required: *required,
+            reaches_others: false,
+        };
+        Self { links: parents.iter().map(link).collect(), ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(name: &str, parents: &[(&str, bool)]) -> DataTable {
+        DataTable::named(name).referring_to(parents)
     }
 
     fn order(tables: Vec<DataTable>) -> Vec<String> {

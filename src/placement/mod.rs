@@ -62,4 +62,6 @@ pub use self::sqlite_places::SqlitePlaces;
 pub use self::steps::Unfinished;
 #[cfg(feature = "operations")]
 pub(crate) use self::tenant_lock::TenantLock;
+#[cfg(all(feature = "postgres", feature = "operations"))]
+pub(crate) use self::tenant_lock::try_lock;
 pub use crate::database::{ConnectionLimits, DatabaseConfig, DatabaseRegistry};

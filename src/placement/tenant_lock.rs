@@ -41,32 +41,39 @@ fn busy() -> Error {
     )
 }
 
+/// Tries to take an advisory lock for a session. Returns whether it has it. The session of a process that was stopped ends a
+/// moment later, and its locks with it.
+#[cfg(feature = "postgres")]
+pub(crate) async fn try_lock(conn: &mut sqlx::PgConnection, key: &str, attempts: u32) -> Result<bool> {
+    const LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended($1, 0))";
+    for attempt in 1..=attempts {
+        let locked = sqlx::query_scalar(LOCK).bind(key).persistent(false).fetch_one(&mut *conn).await;
+        if locked.map_err(|e| crate::database::database_error(&e))? {
+            return Ok(true);
+        }
+        if attempt < attempts {
+            sqlx_core::rt::sleep(super::places::NEXT_ATTEMPT).await;
+        }
+    }
+    Ok(false)
+}
+
 #[cfg(feature = "postgres")]
 impl super::PostgresPlaces {
     /// Locks a tenant in the database of the shared tables.
     pub(crate) async fn lock_tenant(&self, tenant: &TenantId) -> Result<TenantLock> {
-        use super::places::NEXT_ATTEMPT;
         use super::postgres_places::connect;
         use crate::database::database_error;
         use crate::tenant::Placement;
 
-        /// The session of an operation that was stopped ends a moment later.
         const ATTEMPTS: u32 = 10;
         // A session that is idle for a long time keeps its lock.
         const PREPARE: &str =
             "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'";
-        const LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended('tenancy operation ' || $1, 0))";
         let mut conn = connect(&self.server(&Placement::Shared)).await?;
         sqlx::raw_sql(PREPARE).execute(&mut conn).await.map_err(|e| database_error(&e))?;
-        for attempt in 1.. {
-            let locked = sqlx::query_scalar(LOCK).bind(tenant.to_string()).fetch_one(&mut conn).await;
-            if locked.map_err(|e| database_error(&e))? {
-                return Ok(TenantLock::Session(Box::new(conn)));
-            }
-            if attempt == ATTEMPTS {
-                break;
-            }
-            sqlx_core::rt::sleep(NEXT_ATTEMPT).await;
+        if try_lock(&mut conn, &format!("tenancy operation {tenant}"), ATTEMPTS).await? {
+            return Ok(TenantLock::Session(Box::new(conn)));
         }
         Err(busy())
     }

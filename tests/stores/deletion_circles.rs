@@ -33,6 +33,18 @@ async fn deleted<DB: Shapes>(sql: &str, rows: &str, count: u64) {
     assert_eq!(shop.hashes(&globex).await, theirs, "another tenant is unchanged");
 }
 
+/// Deletes a tenant with these rows. The receipt has these counts.
+async fn deleted_at_once<DB: Shapes>(sql: &str, rows: &str, counts: &[(&str, u64)]) {
+    let (shop, acme, globex) = two_tenants::<DB>(sql, rows).await;
+    let theirs = shop.hashes(&globex).await;
+    shop.close(&acme).await;
+    let receipt = shop.delete(&acme).await.unwrap();
+    for (table, count) in counts {
+        assert_eq!(receipt.tables[*table], *count, "{receipt:?}");
+    }
+    assert_eq!(shop.hashes(&globex).await, theirs, "another tenant is unchanged");
+}
+
 const CIRCLE: &str =
     "INSERT INTO a VALUES (TENANT, 1, 1), (TENANT, 2, 1); INSERT INTO b VALUES (TENANT, 1, 2)";
 
@@ -77,12 +89,7 @@ async fn a_check_that_forbids_null_in_a_circle_does_not_stop_a_deletion_on_postg
         CREATE TABLE b (tenant_id uuid NOT NULL, id bigint NOT NULL, a bigint, PRIMARY KEY (tenant_id, id), \
             FOREIGN KEY (tenant_id, a) REFERENCES a (tenant_id, id)); \
         ALTER TABLE a ADD FOREIGN KEY (tenant_id, b) REFERENCES b (tenant_id, id)";
-    let (shop, acme, globex) = two_tenants::<Postgres>(sql, &on_postgres(CHECKED)).await;
-    let theirs = shop.hashes(&globex).await;
-    shop.close(&acme).await;
-    let receipt = shop.provisioner.deletion(acme.id(), &Actor::user("ada")).run(acme.slug()).await.unwrap();
-    assert_eq!((receipt.tables["a"], receipt.tables["b"]), (1, 1));
-    assert_eq!(shop.hashes(&globex).await, theirs, "another tenant is unchanged");
+    Box::pin(deleted_at_once::<Postgres>(sql, &on_postgres(CHECKED), &[("a", 1), ("b", 1)])).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -91,12 +98,7 @@ async fn a_check_that_forbids_null_in_a_circle_does_not_stop_a_deletion_on_sqlit
             PRIMARY KEY (tenant_id, id), FOREIGN KEY (tenant_id, b) REFERENCES b (tenant_id, id)); \
         CREATE TABLE b (tenant_id BLOB NOT NULL, id INTEGER NOT NULL, a INTEGER, PRIMARY KEY (tenant_id, id), \
             FOREIGN KEY (tenant_id, a) REFERENCES a (tenant_id, id))";
-    let (shop, acme, globex) = two_tenants::<Sqlite>(sql, &on_sqlite(CHECKED)).await;
-    let theirs = shop.hashes(&globex).await;
-    shop.close(&acme).await;
-    let receipt = shop.provisioner.deletion(acme.id(), &Actor::user("ada")).run(acme.slug()).await.unwrap();
-    assert_eq!((receipt.tables["a"], receipt.tables["b"]), (1, 1));
-    assert_eq!(shop.hashes(&globex).await, theirs, "another tenant is unchanged");
+    Box::pin(deleted_at_once::<Sqlite>(sql, &on_sqlite(CHECKED), &[("a", 1), ("b", 1)])).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -148,10 +150,5 @@ async fn a_circle_that_no_order_deletes_is_refused_in_the_plan() {
 async fn rows_with_null_in_their_key_are_deleted_on_sqlite() {
     let sql = "CREATE TABLE a (tenant_id BLOB NOT NULL, code TEXT, body TEXT, PRIMARY KEY (tenant_id, code))";
     let rows = "INSERT INTO a VALUES (TENANT, NULL, 'a'), (TENANT, NULL, 'b'), (TENANT, '2', 'c')";
-    let (shop, acme, globex) = two_tenants::<Sqlite>(sql, &on_sqlite(rows)).await;
-    let theirs = shop.hashes(&globex).await;
-    shop.close(&acme).await;
-    let receipt = shop.provisioner.deletion(acme.id(), &Actor::user("ada")).run(acme.slug()).await.unwrap();
-    assert_eq!(receipt.tables["a"], 3);
-    assert_eq!(shop.hashes(&globex).await, theirs, "another tenant is unchanged");
+    Box::pin(deleted_at_once::<Sqlite>(sql, &on_sqlite(rows), &[("a", 3)])).await;
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use sqlx::{Postgres, Sqlite};
+use sqlx::Sqlite;
 use tenancy::context::Actor;
 use tenancy::operations::{Deletion, DeletionHook};
 use tenancy::tenant::{NewTenant, Tenant, TenantStore};
@@ -165,24 +165,8 @@ async fn a_place_that_no_run_dropped_is_not_taken_for_deleted() {
     assert_eq!(shop.hashes(&globex).await, before.1);
 }
 
-macro_rules! on_both {
-    ($($name:ident)+) => { $(
-        mod $name {
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn sqlite() {
-                Box::pin(super::$name::<super::Sqlite>()).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn postgres() {
-                Box::pin(super::$name::<super::Postgres>()).await;
-            }
-        }
-    )+ };
-}
-
-on_both! {
-    a_hold_that_comes_too_late_is_refused
-    a_hold_on_a_dropped_place_is_refused
-    a_repeat_counts_the_rows_of_both_runs
+on_every_database! {
+    a_hold_that_comes_too_late_is_refused,
+    a_hold_on_a_dropped_place_is_refused,
+    a_repeat_counts_the_rows_of_both_runs,
 }

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use sqlx::{Postgres, Sqlite};
 use tenancy::ErrorKind;
 use tenancy::context::Actor;
 use tenancy::operations::DeletionHook;
@@ -119,24 +118,8 @@ async fn a_tenant_that_is_being_deleted_is_not_restored<DB: Shapes>() {
     assert_eq!(error.kind(), ErrorKind::IllegalTransition, "{error}");
 }
 
-macro_rules! on_both {
-    ($($name:ident)+) => { $(
-        mod $name {
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn sqlite() {
-                Box::pin(super::$name::<super::Sqlite>()).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn postgres() {
-                Box::pin(super::$name::<super::Postgres>()).await;
-            }
-        }
-    )+ };
-}
-
-on_both! {
-    operations_of_one_tenant_exclude_each_other
-    an_import_leaves_the_tenant_of_another_alone
-    a_tenant_that_is_being_deleted_is_not_restored
+on_every_database! {
+    operations_of_one_tenant_exclude_each_other,
+    an_import_leaves_the_tenant_of_another_alone,
+    a_tenant_that_is_being_deleted_is_not_restored,
 }
